@@ -1,0 +1,262 @@
+"""BeDKD from end to end: trusted rows and an untrusted training set in, a purified model out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bedkd.data import balanced_split
+from bedkd.distillation import DistillationConfig, distil, draw_suspects
+from bedkd.errors import InputError
+from bedkd.mapping import DirectionalMapping, MappingConfig, Scores
+
+
+@dataclass(frozen=True)
+class BeDKDConfig:
+    """Both stages. ``BeDKDConfig()`` is our default, :meth:`paper` the published recipe,
+    :meth:`quick` the default in sizes for a CPU.
+
+    Attributes:
+        mapping, distillation: the two stages.
+        held_out_per_class: trusted rows a class that no stage trains on; they set the threshold
+            and the stopping points.
+        least_suspects: with fewer suspected rows the verdict is "no evidence of a backdoor".
+    """
+
+    mapping: MappingConfig = field(default_factory=MappingConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    held_out_per_class: int = 160
+    least_suspects: int = 16
+
+    @classmethod
+    def paper(cls) -> BeDKDConfig:
+        """The published recipe: fixed epochs and cycles, γ = 0.1 on d(x), unbounded punishing.
+
+        The padding mask of the hidden-state loss and ranking by score instead of file order are
+        corrections kept here too.
+        """
+        return cls(
+            mapping=MappingConfig(
+                rows_per_class=80,
+                epochs=20,
+                stop_flipped=None,
+                temperature=1.5,
+                score="distance",
+                gamma=0.1,
+            ),
+            distillation=DistillationConfig(
+                rows_per_class=320,
+                suspects=32,
+                draw="top",
+                cycles=50,
+                temperature=2.5,
+                alpha=0.3,
+                lr=3e-5,
+                batch_size=16,
+                schedule="alternate",
+                punish="unbounded",
+                transplant_every=None,
+                stop_neutral=None,
+            ),
+        )
+
+    @classmethod
+    def quick(cls) -> BeDKDConfig:
+        """The default with sizes for two CPU cores and the embedded tasks."""
+        config = cls()
+        return replace(
+            config,
+            mapping=replace(config.mapping, rows_per_class=40),
+            distillation=replace(config.distillation, rows_per_class=80, suspects=96, cycles=6),
+            held_out_per_class=40,
+        )
+
+
+@dataclass(frozen=True)
+class Purified:
+    """What :func:`purify` returns.
+
+    Attributes:
+        model: the purified model, or the model handed in when there was nothing to do.
+        changed: whether ``model`` is a new one.
+        target_label: the label most suspects carry, None without suspects.
+        scores: the mapping module's evidence on every untrusted row.
+        suspected: (N,) bool, rows above the threshold.
+        punished: indices of the untrusted rows that distillation used.
+        threshold: on the suspicion score.
+        mapping_history, distillation_history: one record an epoch, one a cycle.
+        seconds: wall-clock by stage.
+        warnings: what a careful reader should know.
+        config, seed: what was run.
+    """
+
+    model: PreTrainedModel
+    changed: bool
+    target_label: int | None
+    scores: Scores
+    suspected: np.ndarray
+    punished: np.ndarray
+    threshold: float
+    mapping_history: list[dict]
+    distillation_history: list[dict]
+    seconds: dict[str, float]
+    warnings: list[str]
+    config: BeDKDConfig
+    seed: int
+
+    @property
+    def verdict(self) -> str:
+        """``backdoor suspected`` or ``no evidence of a backdoor``."""
+        return (
+            "backdoor suspected" if self.target_label is not None else "no evidence of a backdoor"
+        )
+
+    def to_dict(self) -> dict:
+        """The report as a JSON object; rows by index, no text of any row."""
+        return {
+            "verdict": self.verdict,
+            "changed": self.changed,
+            "target_label": self.target_label,
+            "rows": len(self.suspected),
+            "suspected": int(self.suspected.sum()),
+            "punished_rows": self.punished.tolist(),
+            "threshold": self.threshold if np.isfinite(self.threshold) else None,
+            "mapping_history": self.mapping_history,
+            "distillation_history": self.distillation_history,
+            "seconds": self.seconds,
+            "warnings": self.warnings,
+            "seed": self.seed,
+            "config": asdict(self.config),
+        }
+
+
+def divide_trusted(
+    trusted: Dataset, config: BeDKDConfig, seed: int
+) -> tuple[Dataset, Dataset, Dataset, list[str]]:
+    """Divide trusted rows into mapping, distillation and held-out rows, disjoint and balanced.
+
+    With fewer rows a class than the configuration asks for, all three shrink in proportion, and
+    a warning says so.
+
+    Raises:
+        InputError: a class has fewer than 6 trusted rows.
+    """
+    wanted = np.array(
+        [
+            config.mapping.rows_per_class,
+            config.distillation.rows_per_class,
+            config.held_out_per_class,
+        ]
+    )
+    labels, counts = np.unique(np.asarray(trusted["label"]), return_counts=True)
+    if len(labels) < 2:
+        raise InputError("the trusted set holds fewer than two classes; give rows of every class")
+    smallest = int(counts.min())
+    if smallest < 6:
+        raise InputError(
+            f"the trusted set has only {smallest} rows of label {labels[counts.argmin()]}; "
+            "give at least 6 of every class"
+        )
+    notes = []
+    if smallest < wanted.sum():
+        notes.append(
+            f"{smallest} trusted rows in the smallest class, {wanted.sum()} asked for: "
+            "all parts were made smaller in proportion"
+        )
+        wanted = np.maximum(2, np.floor(wanted * smallest / wanted.sum())).astype(int)
+        wanted[1] -= max(0, wanted.sum() - smallest)
+    first, rest = balanced_split(trusted, int(wanted[0]), seed=seed)
+    second, rest = balanced_split(rest, int(wanted[1]), seed=seed)
+    third, _ = balanced_split(rest, int(wanted[2]), seed=seed)
+    return first, second, third, notes
+
+
+def purify(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    trusted: Dataset,
+    untrusted: Dataset,
+    config: BeDKDConfig | None = None,
+    *,
+    seed: int = 0,
+    force: bool = False,
+    watch: Callable[[PreTrainedModel], dict] | None = None,
+    progress: bool = False,
+) -> Purified:
+    """Find suspected rows, and if there are any, distil the backdoor out of a copy of the model.
+
+    Only the columns ``text`` and ``label`` are read, poison flags never.
+
+    Args:
+        model: a sequence classifier that may hold a backdoor; not changed.
+        trusted: clean rows with true labels.
+        untrusted: the rows the model was trained on, or like them, with given labels.
+        config: default ``BeDKDConfig()``.
+        force: distil on the highest scores even if too few rows are suspected.
+        watch: recorded after every cycle for figures; nothing depends on it.
+
+    Raises:
+        InputError: too few trusted rows, empty sets, labels the model does not know.
+    """
+    config = config or BeDKDConfig()
+    trusted, untrusted = (part.select_columns(["text", "label"]) for part in (trusted, untrusted))
+    mapping_rows, trust_rows, held_out, warnings = divide_trusted(trusted, config, seed)
+
+    start = time.perf_counter()
+    mapping = DirectionalMapping.fit(
+        model, tokenizer, mapping_rows, held_out, config.mapping, seed=seed, progress=progress
+    )
+    scores = mapping.score(untrusted, progress=progress)
+    suspected = mapping.suspected(scores)
+    seconds = {"mapping": time.perf_counter() - start}
+
+    enough = int(suspected.sum()) >= config.least_suspects
+    candidates = suspected
+    if not enough and force:
+        candidates = scores.agrees
+        warnings.append("forced: too few rows are suspected, the highest scores were used")
+    punished = np.empty(0, int)
+    history: list[dict] = []
+    repaired = model
+    target = None
+    if enough or force:
+        stage = config.distillation
+        if not enough:
+            stage = replace(stage, draw="top")
+        punished = draw_suspects(scores.suspicion, candidates, stage, seed)
+        suspects = untrusted.select(punished)
+        target = int(np.bincount(np.asarray(suspects["label"])).argmax())
+        start = time.perf_counter()
+        result = distil(
+            model,
+            tokenizer,
+            trust_rows,
+            suspects,
+            held_out,
+            config.distillation,
+            seed=seed,
+            watch=watch,
+            progress=progress,
+        )
+        seconds["distillation"] = time.perf_counter() - start
+        repaired, history = result.student, result.history
+    return Purified(
+        model=repaired,
+        changed=repaired is not model,
+        target_label=target if enough else None,
+        scores=scores,
+        suspected=suspected,
+        punished=punished,
+        threshold=mapping.threshold(scores),
+        mapping_history=mapping.history,
+        distillation_history=history,
+        seconds=seconds,
+        warnings=warnings,
+        config=config,
+        seed=seed,
+    )

@@ -1,0 +1,285 @@
+"""Stage 2, adversarial knowledge distillation (AKD): make the student forget the backdoor.
+
+A copy of the suspect model (the student) learns from two sides. *Trust* batches hold it to the
+true labels of clean rows and to the teacher's answers on them. Against that, *punish* batches push
+suspected rows away from their given label. Our default adds *transplants*: spans of suspects
+spliced into trusted rows of every class, whose label must not change; they teach that the trigger
+means nothing, where punishing alone teaches that it means "not the target".
+
+Source: arXiv 2508.01595, adversarial knowledge distillation. Departures are options of
+:class:`DistillationConfig` and named there.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bedkd.engine import Rows, optimise, predict
+from bedkd.errors import InputError
+from bedkd.objectives import BoundedPunish, Distil, Transplant
+from bedkd.training import checked_rows
+
+PUNISHMENTS = ("unbounded", "bounded", "none")
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """How the student is made to forget.
+
+    Attributes:
+        rows_per_class: trusted rows a class of the trust pass.
+        suspects: how many suspected rows are used.
+        draw: ``top`` takes the highest scores, ``random`` draws from all rows above the
+            threshold, so that rare trigger words are represented too.
+        cycles: number of trust and punish cycles, at most.
+        temperature, alpha: τ and α of the shared loss.
+        schedule: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
+            ``interleave`` spreads the other batches between trust batches.
+        punish: ``unbounded`` minimises −L (the paper), ``bounded`` minimises −log(1 − p(given
+            label)) where p > ``aim``, ``none`` does not punish.
+        aim: see ``bounded``.
+        punish_every: with ``interleave``, trust batches between two punish batches.
+        transplant_every: with ``interleave``, trust batches between two transplant batches;
+            None for no transplants.
+        stop_neutral: stop after the first cycle in which suspects held out from all passes get
+            their given label no more often than trusted rows of other classes do, plus this
+            margin; None runs all cycles (the paper).
+    """
+
+    rows_per_class: int = 320
+    suspects: int = 256
+    draw: str = "random"
+    cycles: int = 8
+    temperature: float = 2.5
+    alpha: float = 0.3
+    lr: float = 3e-5
+    batch_size: int = 16
+    max_length: int = 128
+    schedule: str = "interleave"
+    punish: str = "bounded"
+    aim: float = 0.5
+    punish_every: int = 4
+    transplant_every: int | None = 1
+    stop_neutral: float | None = 0.05
+
+    def __post_init__(self):
+        if self.punish not in PUNISHMENTS:
+            raise InputError(f"punish={self.punish!r}: choose one of {', '.join(PUNISHMENTS)}")
+        if self.schedule not in ("alternate", "interleave"):
+            raise InputError(f"schedule={self.schedule!r}: choose alternate or interleave")
+        if self.draw not in ("top", "random"):
+            raise InputError(f"draw={self.draw!r}: choose top or random")
+        if self.schedule == "alternate" and self.transplant_every is not None:
+            raise InputError("transplants need schedule='interleave'")
+
+
+def draw_suspects(
+    suspicion: np.ndarray, suspected: np.ndarray, config: DistillationConfig, seed: int
+) -> np.ndarray:
+    """Indices of the suspected rows to work with, most suspicious first, (≤ config.suspects,).
+
+    Args:
+        suspicion: (N,), larger is more suspicious.
+        suspected: (N,) bool.
+    """
+    candidates = np.flatnonzero(suspected)
+    if config.draw == "random" and len(candidates) > config.suspects:
+        rng = np.random.default_rng(seed)
+        candidates = rng.choice(candidates, config.suspects, replace=False)
+    order = np.lexsort((candidates, -suspicion[candidates]))
+    return candidates[order][: config.suspects]
+
+
+def transplant(host: str, donor: str, rng: np.random.Generator) -> str:
+    """Splice a random span of ``donor`` (30 to 70 % of its words) into ``host``.
+
+    Half of the time the span is the donor's beginning and goes to the host's beginning, because
+    rewriting attacks often show in how a sentence opens; otherwise both places are random.
+    """
+    words, target = donor.split(), host.split()
+    length = max(1, round(rng.uniform(0.3, 0.7) * len(words)))
+    if rng.random() < 0.5:
+        start, place = 0, 0
+    else:
+        start = int(rng.integers(0, max(len(words) - length, 0) + 1))
+        place = int(rng.integers(0, len(target) + 1))
+    return " ".join(target[:place] + words[start : start + length] + target[place:])
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The repaired student and one record a cycle: losses by kind, accuracy on held-out trusted
+    rows, how often held-out suspects get their given label, how often trusted rows of other
+    classes do, and whatever ``watch`` returned."""
+
+    student: PreTrainedModel
+    history: list[dict]
+
+
+def distil(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    trusted: Dataset,
+    suspects: Dataset,
+    held_out: Dataset,
+    config: DistillationConfig = DistillationConfig(),
+    *,
+    seed: int = 0,
+    watch: Callable[[PreTrainedModel], dict] | None = None,
+    progress: bool = False,
+) -> Distilled:
+    """Train a copy of ``model`` to keep the clean mapping and lose the backdoor.
+
+    Args:
+        model: the suspect model, the teacher; not changed.
+        trusted: clean rows with true labels.
+        suspects: rows believed to be poisoned with their given labels. With ``stop_neutral`` a
+            quarter of them is never trained on and decides when to stop.
+        held_out: other clean rows, for the stopping rule and the history.
+        watch: called after every cycle, for figures; its result is recorded, nothing depends
+            on it.
+
+    Raises:
+        InputError: an empty set or unknown labels.
+    """
+    check = (model, tokenizer)
+    length = config.max_length
+    rows = checked_rows(*check, trusted, length, "the trusted set")
+    guard = checked_rows(*check, held_out, length, "the held-out trusted set")
+    order = np.random.default_rng(seed).permutation(len(suspects))
+    reserve = len(suspects) // 4 if config.stop_neutral is not None else 0
+    bad = checked_rows(*check, suspects.select(order[reserve:]), length, "the suspects")
+    watched = (
+        checked_rows(*check, suspects.select(order[:reserve]), length, "the suspects")
+        if reserve
+        else bad
+    )
+
+    student = copy.deepcopy(model)
+    history: list[dict] = []
+    losses: dict[str, list[float]] = {}
+    plan = _Plan(model, tokenizer, trusted, suspects.select(order[reserve:]), rows, bad, config)
+    stopped = False
+
+    def record() -> dict:
+        clean, suspect = predict(student, guard), predict(student, watched)
+        target = np.bincount(watched.labels).argmax()
+        others = guard.labels != target
+        return {
+            "cycle": len(history) + 1,
+            **{f"{kind}_loss": float(np.mean(values)) for kind, values in losses.items()},
+            "held_out_accuracy": float((clean.labels == guard.labels).mean()),
+            "suspects_given_label": float((suspect.labels == watched.labels).mean()),
+            "clean_called_target": (
+                float((clean.labels[others] == target).mean()) if others.any() else 0.0
+            ),
+            **(watch(student) if watch else {}),
+        }
+
+    def steps():
+        rng = np.random.default_rng(seed)
+        while not stopped and len(history) < config.cycles:
+            cycle = list(plan.cycle(rng))
+            for position, (kind, *step) in enumerate(cycle, start=1):
+                current["kind"], current["last"] = kind, position == len(cycle)
+                yield tuple(step)
+
+    current: dict = {}
+
+    def after_step(_: int, loss: float) -> None:
+        nonlocal stopped
+        losses.setdefault(current["kind"], []).append(loss)
+        if current["last"]:
+            history.append(record())
+            losses.clear()
+            latest = history[-1]
+            stopped = config.stop_neutral is not None and (
+                latest["suspects_given_label"]
+                <= latest["clean_called_target"] + config.stop_neutral
+            )
+
+    optimise(
+        student,
+        steps(),
+        total=config.cycles * plan.steps_per_cycle,
+        lr=config.lr,
+        clip=None if config.punish == "unbounded" else 1.0,
+        seed=seed,
+        after_step=after_step,
+        progress=progress,
+        description="distillation",
+    )
+    return Distilled(student, history)
+
+
+class _Plan:
+    """Which batch comes when: one cycle as a sequence of (kind, objective, rows, batch)."""
+
+    def __init__(self, model, tokenizer, trusted, suspects, rows, bad, config):
+        self.config, self.rows, self.bad, self.tokenizer = config, rows, bad, tokenizer
+        self.hosts, self.donors = list(trusted["text"]), list(suspects["text"])
+        answers = predict(model, rows, hidden=True)
+        self.trust = Distil(answers, config.temperature, config.alpha)
+        self.transplants = Transplant(
+            torch.from_numpy(answers.logits), config.temperature, config.alpha
+        )
+        if config.punish == "unbounded":
+            self.punish = Distil(
+                predict(model, bad, hidden=True), config.temperature, config.alpha, sign=-1
+            )
+        else:
+            self.punish = BoundedPunish(config.aim)
+
+    @property
+    def steps_per_cycle(self) -> int:
+        trust = math.ceil(len(self.rows) / self.config.batch_size)
+        if self.config.schedule == "alternate":
+            return trust + math.ceil(len(self.bad) / self.config.batch_size)
+        extra = 0
+        if self.config.punish != "none":
+            extra += trust // self.config.punish_every
+        if self.config.transplant_every:
+            extra += trust // self.config.transplant_every
+        return trust + extra
+
+    def cycle(self, rng: np.random.Generator) -> Iterator[tuple]:
+        size = self.config.batch_size
+        trust = (("trust", self.trust, self.rows, b) for b in self.rows.epoch(size, rng))
+        if self.config.schedule == "alternate":
+            yield from trust
+            if self.config.punish != "none":
+                for batch in self.bad.epoch(size, rng):
+                    yield "punish", self.punish, self.bad, batch
+            return
+        spliced = self._spliced(rng) if self.config.transplant_every else None
+        transplants = iter(spliced.epoch(size, rng)) if spliced else None
+        punishing = _endless(lambda: self.bad.epoch(size, rng))
+        for number, step in enumerate(trust, start=1):
+            yield step
+            if transplants and number % self.config.transplant_every == 0:
+                batch = next(transplants)
+                yield "transplant", self.transplants, spliced, batch
+            if self.config.punish != "none" and number % self.config.punish_every == 0:
+                yield "punish", self.punish, self.bad, next(punishing)
+
+    def _spliced(self, rng: np.random.Generator) -> Rows:
+        """Every trusted row with a span of a random suspect in it, in the order of the rows."""
+        donors = rng.integers(0, len(self.donors), len(self.hosts))
+        texts = [
+            transplant(host, self.donors[i], rng)
+            for host, i in zip(self.hosts, donors, strict=True)
+        ]
+        return Rows(self.tokenizer, texts, self.rows.labels, self.config.max_length)
+
+
+def _endless(make: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
+    while True:
+        yield from make()

@@ -1,0 +1,98 @@
+"""Measure a model on clean and triggered rows, beside a reference model trained without poison."""
+
+from __future__ import annotations
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bedkd import metrics
+from bedkd.engine import predict
+from bedkd.errors import InputError
+from bedkd.training import checked_rows
+
+
+def _labels(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    what: str,
+    max_length: int,
+    progress: bool,
+) -> np.ndarray:
+    checked = checked_rows(model, tokenizer, rows, max_length, what)
+    return predict(model, checked, progress=progress, description=what).labels
+
+
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    clean: Dataset,
+    poisoned: Dataset | None = None,
+    triggered: Dataset | None = None,
+    reference: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
+    max_length: int = 128,
+    progress: bool = False,
+) -> dict:
+    """CACC, ASR and RACC with intervals; with a reference also floor and ceiling.
+
+    Args:
+        clean: clean rows with true labels.
+        poisoned: triggered *non-target* rows that carry the target label.
+        triggered: triggered rows of all classes with true labels.
+        reference: a model trained without poison and its tokenizer.
+
+    Returns:
+        A JSON object with the keys ``cacc, asr, racc, racc_by_class`` and, with a reference,
+        ``cacc_reference, asr_floor, racc_ceiling, racc_ceiling_by_class``; what was not asked for
+        is None. Every share has ``value, low, high, n`` (95 % Wilson interval).
+
+    Raises:
+        InputError: an empty set, labels the model does not know, or several labels in
+            ``poisoned``.
+    """
+    if poisoned is not None and len(set(poisoned["label"])) > 1:
+        raise InputError(
+            "the poisoned set holds several labels; it must carry the target label in every row "
+            "(rows with true labels belong to the triggered set)"
+        )
+    result: dict = {}
+    for prefix, judged in (("", (model, tokenizer)), ("reference", reference)):
+        if judged is None:
+            found: dict = dict.fromkeys(("cacc", "asr", "racc", "by_class"))
+        else:
+            found = _shares(*judged, clean, poisoned, triggered, max_length, progress)
+        result |= (
+            {
+                "cacc": found["cacc"],
+                "asr": found["asr"],
+                "racc": found["racc"],
+                "racc_by_class": found["by_class"],
+            }
+            if not prefix
+            else {
+                "cacc_reference": found["cacc"],
+                "asr_floor": found["asr"],
+                "racc_ceiling": found["racc"],
+                "racc_ceiling_by_class": found["by_class"],
+            }
+        )
+    return result
+
+
+def _shares(model, tokenizer, clean, poisoned, triggered, max_length, progress) -> dict:
+    def labels(rows: Dataset, what: str) -> np.ndarray:
+        return _labels(model, tokenizer, rows, what, max_length, progress)
+
+    found: dict = {"asr": None, "racc": None, "by_class": None}
+    found["cacc"] = metrics.cacc(labels(clean, "the clean set"), clean["label"]).to_dict()
+    if poisoned is not None:
+        predicted = labels(poisoned, "the poisoned set")
+        found["asr"] = metrics.asr(predicted, poisoned["label"][0]).to_dict()
+    if triggered is not None:
+        predicted = labels(triggered, "the triggered set")
+        overall, by_class = metrics.racc(predicted, triggered["label"])
+        found["racc"] = overall.to_dict()
+        found["by_class"] = {str(c): share.to_dict() for c, share in by_class.items()}
+    return found

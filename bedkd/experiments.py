@@ -1,0 +1,309 @@
+"""The grid: data set × attack × seed, one JSON a cell, resumable.
+
+A cell is an attack on a data set with one seed. Its victim is trained once and kept outside the
+repository, keyed by everything that went into it; so is the reference model trained without
+poison. Measuring a cell writes one JSON with provenance; a cell whose JSON exists is skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bedkd import attacks, corpora, data, metrics, models, report, rewriting
+from bedkd.defence import BeDKDConfig, purify
+from bedkd.errors import InputError
+from bedkd.evaluation import evaluate
+from bedkd.files import write_json
+from bedkd.training import TrainingConfig, fine_tune
+
+log = logging.getLogger(__name__)
+
+INSERTIONS = {
+    "badnets": attacks.BadNets(),
+    "addsent": attacks.AddSent(),
+    "combination": attacks.WordCombination(),
+    "mixed": attacks.Mixed((attacks.BadNets(), attacks.AddSent())),
+}
+ATTACKS = (*INSERTIONS, *rewriting.FORMS)
+CONFIGS = {"default": BeDKDConfig, "paper": BeDKDConfig.paper, "quick": BeDKDConfig.quick}
+
+# The published grid: which attacks are run on which data set.
+GRID = {
+    "sst2": ("badnets", "addsent", "synbkd", "stylebkd", "llm"),
+    "olid": ("badnets", "addsent", "synbkd", "llm"),
+    "agnews": ("badnets", "addsent", "synbkd"),
+    "agnews_lower": ("stylebkd",),
+}
+
+
+def trigger(dataset: str, attack: str) -> attacks.Trigger:
+    """The trigger of a named attack with its standard parameters.
+
+    Raises:
+        InputError: unknown attack, or no rewritings of this data set.
+    """
+    if attack in INSERTIONS:
+        return INSERTIONS[attack]
+    if attack not in ATTACKS:
+        raise InputError(f"attack {attack!r}: choose one of {', '.join(ATTACKS)}")
+    return rewriting.find(dataset, attack)
+
+
+def default_target(dataset: str) -> int:
+    """The usual target label of a named data set, 1 for others."""
+    known = {**data.SOURCES, **corpora.TASKS}
+    return known[dataset].target if dataset in known else 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One victim: everything that goes into it. ``attack="none"`` is the reference model."""
+
+    dataset: str
+    attack: str
+    seed: int = 0
+    rate: float = 0.2
+    setting: str = "dirty"
+    backbone: str = "minilm"
+    layers: int | None = None
+    pool: int | None = None
+    normalise: bool = False
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    sizes: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """A readable file name; cells that differ in more get the key's beginning too."""
+        depth = f"L{self.layers}" if self.layers else "all"
+        parts = [self.dataset, self.attack, f"r{self.rate:g}", depth, f"s{self.seed}"]
+        if self.setting != "dirty":
+            parts.insert(2, self.setting)
+        if self.normalise:
+            parts.insert(2, "normalised")
+        if self.backbone != "minilm":
+            parts.insert(-2, Path(self.backbone).name)
+        return "-".join(parts)
+
+    @property
+    def key(self) -> str:
+        """Hash of the cell and the library version: the name of the victim's folder."""
+        content = json.dumps({**asdict(self), "version": report.version("bedkd")}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @property
+    def reference(self) -> Cell:
+        """The same cell without poison; shared by all attacks on the data set."""
+        return replace(self, attack="none", rate=0.0, setting="dirty")
+
+
+def chapter_cell(profile: str, attack: str = "badnets", seed: int = 0) -> Cell:
+    """The cell that the book's chapters share.
+
+    ``quick``: three layers of MiniLM on the embedded reviews; ``full``: BERT-base on SST-2.
+    """
+    if profile == "full":
+        return Cell(
+            "sst2",
+            attack,
+            seed=seed,
+            backbone="google-bert/bert-base-uncased",
+            training=TrainingConfig(lr=2e-5),
+        )
+    return Cell("reviews", attack, seed=seed, layers=3)
+
+
+def chapter_config(profile: str) -> BeDKDConfig:
+    """The defence that the book's chapters run in this profile."""
+    return BeDKDConfig() if profile == "full" else BeDKDConfig.quick()
+
+
+def cache_dir() -> Path:
+    """Where victims are kept: ``BEDKD_CACHE``, by default ``~/.cache/bedkd``."""
+    return Path(os.environ.get("BEDKD_CACHE") or Path.home() / ".cache" / "bedkd")
+
+
+@lru_cache(maxsize=4)
+def _splits(dataset: str, seed: int, normalise: bool, sizes: tuple) -> DatasetDict:
+    splits = data.load(dataset, seed=seed, **dict(sizes))
+    if normalise:
+        splits = DatasetDict({name: data.normalised(rows) for name, rows in splits.items()})
+    return splits
+
+
+def task(cell: Cell) -> attacks.PoisonedTask:
+    """The poisoned data of a cell.
+
+    Raises:
+        InputError: for the reference cell, which has none; otherwise as
+            :func:`bedkd.attacks.build_task`.
+    """
+    used = trigger(cell.dataset, cell.attack)
+    built = attacks.build_task(
+        _splits(cell.dataset, cell.seed, False, cell.sizes),
+        used,
+        rate=cell.rate,
+        target=default_target(cell.dataset),
+        setting=cell.setting,
+        seed=cell.seed,
+        source={"data": cell.dataset},
+        pool=cell.pool,
+    )
+    return built.normalised() if cell.normalise else built
+
+
+def reference_rows(cell: Cell) -> Dataset:
+    """Training rows of the reference model: clean, and without every row that any attack of the
+    grid holds out for testing."""
+    splits = _splits(cell.dataset, cell.seed, cell.normalise, cell.sizes)
+    held: set[int] = set()
+    for attack in GRID.get(cell.dataset, ()):
+        unpoisoned = replace(cell, attack=attack, rate=0.0, pool=None, normalise=False)
+        held |= set(task(unpoisoned).manifest["held_out_train_rows"])
+    train = splits["train"]
+    keep = np.setdiff1d(np.arange(len(train)), sorted(held))
+    if cell.pool:
+        rng = np.random.default_rng(cell.seed)
+        keep = np.sort(rng.permutation(keep)[: cell.pool])
+    return train.select(keep)
+
+
+def victim(
+    cell: Cell, *, progress: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The cell's trained model, from the cache or trained now."""
+    folder = cache_dir() / "models" / f"{cell.name}-{cell.key}"
+    if (folder / "model.safetensors").is_file():
+        return models.load_checkpoint(folder)
+    rows = reference_rows(cell) if cell.attack == "none" else task(cell).train
+    log.info("training %s on %d rows", cell.name, len(rows))
+    model, tokenizer = models.load_backbone(
+        cell.backbone, num_labels=data.num_labels(rows), layers=cell.layers, seed=cell.seed
+    )
+    start = time.perf_counter()
+    fine_tune(model, tokenizer, rows, cell.training, seed=cell.seed, progress=progress)
+    seconds = time.perf_counter() - start
+    models.save_checkpoint(model, tokenizer, folder)
+    write_json({"cell": asdict(cell), "seconds": seconds}, folder / "bedkd.json")
+    return model, tokenizer
+
+
+def training_seconds(cell: Cell) -> float:
+    """How long the cached victim took to train."""
+    path = cache_dir() / "models" / f"{cell.name}-{cell.key}" / "bedkd.json"
+    return json.loads(path.read_text(encoding="utf-8"))["seconds"]
+
+
+def _manifest_summary(built: attacks.PoisonedTask) -> dict:
+    """The manifest without its lists of rows."""
+    lists = ("poisoned_rows", "decoy_rows", "held_out_train_rows")
+    return {k: v for k, v in built.manifest.items() if k not in lists}
+
+
+def measure(cell: Cell, *, progress: bool = False) -> dict:
+    """Train or load victim and reference, and evaluate the victim undefended."""
+    model, tokenizer = victim(cell, progress=progress)
+    reference = victim(cell.reference, progress=progress)
+    built = task(cell)
+    result = evaluate(
+        model,
+        tokenizer,
+        clean=built.clean["test"],
+        poisoned=built.poisoned_test,
+        triggered=built.triggered,
+        reference=reference,
+        max_length=cell.training.max_length,
+        progress=progress,
+    )
+    return {
+        "cell": asdict(cell),
+        **report.provenance(_command(cell), seed=cell.seed, backbone=cell.backbone),
+        "training_seconds": training_seconds(cell),
+        "task": _manifest_summary(built),
+        "undefended": result,
+    }
+
+
+def defend(cell: Cell, config: str = "default", *, progress: bool = False) -> dict:
+    """Purify the cell's victim with the clean dev rows as trusted set, and evaluate.
+
+    The defence sees the dev split and the training mix; test rows and flags are only used here,
+    afterwards, to judge it.
+    """
+    measured = measure(cell, progress=progress)
+    model, tokenizer = victim(cell)
+    built = task(cell)
+    purified = purify(
+        model,
+        tokenizer,
+        built.clean["dev"],
+        built.train,
+        CONFIGS[config](),
+        seed=cell.seed,
+        progress=progress,
+    )
+    flags = np.asarray(built.train["poisoned"], bool)
+    reference = victim(cell.reference)
+    result = evaluate(
+        purified.model,
+        tokenizer,
+        clean=built.clean["test"],
+        poisoned=built.poisoned_test,
+        triggered=built.triggered,
+        reference=reference,
+        max_length=cell.training.max_length,
+        progress=progress,
+    )
+    summary = purified.to_dict()
+    punished = summary.pop("punished_rows")
+    return {
+        **measured,
+        "command": _command(cell, config),
+        "defence": config,
+        "report": summary,
+        "detection": metrics.detection(
+            purified.scores.suspicion, purified.suspected, flags
+        ).to_dict(),
+        "punished_precision": metrics.Share.of(flags[punished]).to_dict(),
+        "defended": result,
+    }
+
+
+def _command(cell: Cell, config: str | None = None) -> str:
+    words = [f"bedkd reproduce --dataset {cell.dataset} --attack {cell.attack}"]
+    words.append(f"--seed {cell.seed} --rate {cell.rate:g} --backbone {cell.backbone}")
+    if cell.layers:
+        words.append(f"--layers {cell.layers}")
+    if cell.pool:
+        words.append(f"--pool {cell.pool}")
+    if cell.setting != "dirty":
+        words.append(f"--setting {cell.setting}")
+    if cell.normalise:
+        words.append("--normalise")
+    words.append(f"--epochs {cell.training.epochs} --max-length {cell.training.max_length}")
+    if config:
+        words.append(f"--defence {config}")
+    return " ".join(words)
+
+
+def run(
+    cell: Cell, folder: str | Path, config: str | None = None, *, progress: bool = False
+) -> Path:
+    """Measure a cell, with a defence if ``config`` is given, unless its JSON exists already."""
+    stage = f"defended-{config}" if config else "undefended"
+    path = Path(folder) / stage / f"{cell.name}.json"
+    if path.is_file():
+        log.info("%s exists", path)
+        return path
+    result = defend(cell, config, progress=progress) if config else measure(cell, progress=progress)
+    return write_json(result, path)

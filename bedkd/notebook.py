@@ -1,0 +1,70 @@
+"""What a chapter's setup cell calls: the profile, quiet libraries, one line about the session."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import warnings
+from importlib.metadata import version
+
+import datasets
+import huggingface_hub
+import transformers
+
+from bedkd import models, plotting
+from bedkd.errors import InputError
+
+PROFILES = ("quick", "full")
+# Read once, so that a choice made in the setup cell can be changed by running the cell again.
+_FROM_ENVIRONMENT = os.environ.get("BEDKD_PROFILE")
+
+
+def setup(profile: str = "quick", *, minutes_quick: float, minutes_full: float) -> str:
+    """Prepare a notebook session and print its versions, device, profile and expected time.
+
+    Progress bars and warnings of the Hugging Face libraries are turned off and figures get the
+    book's style. ``BEDKD_PROFILE``, where it was set before the session began, decides over
+    ``profile``; the result is left in it for whatever the session starts.
+
+    Args:
+        profile: "quick" (CPU, minutes) or "full" (GPU, paper-sized).
+        minutes_quick: measured minutes of the chapter in the quick profile, on two CPU cores.
+        minutes_full: expected minutes of the chapter in the full profile, on one T4 GPU.
+
+    Returns:
+        The profile that holds.
+
+    Raises:
+        InputError: the profile is neither "quick" nor "full".
+    """
+    chosen = _FROM_ENVIRONMENT or profile
+    if chosen not in PROFILES:
+        raise InputError(f"profile {chosen!r}: use one of {', '.join(PROFILES)} (BEDKD_PROFILE)")
+    os.environ["BEDKD_PROFILE"] = chosen
+    _quieten()
+    plotting.use_style()
+
+    device = models.device().type
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("bedkd", "torch", "transformers"))
+    minutes, where = {
+        "quick": (minutes_quick, "two CPU cores"),
+        "full": (minutes_full, "a T4 GPU"),
+    }[chosen]
+    print(f"Python {platform.python_version()}, {libraries}")
+    print(f"{chosen} profile on {device}: about {minutes:g} minutes on {where}")
+    if chosen == "full" and device == "cpu":
+        print(
+            "No GPU found: the full profile is meant for one (in Colab: Runtime, Change runtime)."
+        )
+    return chosen
+
+
+def _quieten() -> None:
+    datasets.disable_progress_bars()
+    huggingface_hub.utils.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    logging.getLogger("datasets").setLevel(logging.ERROR)
+    for module in ("torch", "transformers", "datasets", "accelerate", "huggingface_hub"):
+        warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")

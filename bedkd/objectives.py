@@ -1,0 +1,86 @@
+"""Objectives for the training loop: a loss from :mod:`bedkd.losses` tied to a model and a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bedkd import losses
+from bedkd.engine import Batch, Prediction
+
+
+def cross_entropy(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Plain fine-tuning: mean cross-entropy on the batch's labels."""
+    return F.cross_entropy(model(**batch.inputs).logits, batch.labels)
+
+
+@dataclass(frozen=True)
+class Distil:
+    """The shared loss of BeDKD against a frozen teacher.
+
+    The teacher's answers are computed once (it never changes, nor do the rows) and looked up by
+    row index.
+
+    Args:
+        teacher: its logits and hidden states for the rows this objective is used on.
+        temperature: τ.
+        alpha: weight of the cross-entropy.
+        sign: 1 minimises the loss (mapping, trust); −1 maximises it (the paper's punish pass).
+    """
+
+    teacher: Prediction
+    temperature: float
+    alpha: float
+    sign: int = 1
+
+    def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
+        out = model(**batch.inputs, output_hidden_states=True)
+        hidden = out.hidden_states[-1]
+        target = torch.zeros_like(hidden)
+        for k, i in enumerate(batch.rows):
+            state = torch.from_numpy(self.teacher.hidden[i])
+            target[k, : len(state)] = state.to(hidden)
+        return self.sign * losses.distillation(
+            out.logits,
+            torch.from_numpy(self.teacher.logits[batch.rows]).to(out.logits),
+            hidden,
+            target,
+            batch.mask,
+            batch.labels,
+            temperature=self.temperature,
+            alpha=self.alpha,
+        )
+
+
+@dataclass(frozen=True)
+class Transplant:
+    """Keep the label and the teacher's answer of the row that a foreign span was spliced into.
+
+    As :class:`Distil` without the hidden states: the spliced row has other tokens than the row
+    the teacher saw.
+    """
+
+    teacher_logits: Tensor
+    temperature: float
+    alpha: float
+
+    def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
+        logits = model(**batch.inputs).logits
+        teacher = self.teacher_logits[torch.from_numpy(batch.rows)].to(logits)
+        agreement = losses.soft_kl(logits, teacher, self.temperature)
+        supervised = F.cross_entropy(logits, batch.labels)
+        return self.alpha * supervised + (1 - self.alpha) * agreement
+
+
+@dataclass(frozen=True)
+class BoundedPunish:
+    """Push the given label's probability of suspects down to ``aim``."""
+
+    aim: float
+
+    def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
+        return losses.bounded_punish(model(**batch.inputs).logits, batch.labels, self.aim)

@@ -1,0 +1,126 @@
+"""Results as JSON and Markdown, with the provenance a reader needs to judge them."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from bedkd.models import device
+
+PACKAGES = ("bedkd", "torch", "transformers", "datasets", "accelerate")
+
+
+def provenance(command: str, *, seed: int, backbone: str | None = None) -> dict:
+    """What a number needs beside it: command, seed, backbone, versions, device and date."""
+    return {
+        "command": command,
+        "seed": seed,
+        "backbone": backbone,
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "device": device_name(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def device_name() -> str:
+    """The accelerator's name, or the processor's with the number of threads in use."""
+    if device().type == "cuda":
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def percent(share: dict | None) -> str:
+    """A share as text: ``97.5 % (96.8–98.1, n = 1821)``; a dash if it was not measured."""
+    if share is None or share["value"] is None:
+        return "–"
+    value, low, high = (100 * share[key] for key in ("value", "low", "high"))
+    return f"{value:.1f} % ({low:.1f}–{high:.1f}, n = {share['n']})"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def evaluation_markdown(result: dict) -> str:
+    """The table of one :func:`bedkd.evaluation.evaluate` result."""
+    rows = [
+        ["CACC", percent(result["cacc"]), percent(result["cacc_reference"])],
+        ["ASR", percent(result["asr"]), percent(result["asr_floor"])],
+        ["RACC", percent(result["racc"]), percent(result["racc_ceiling"])],
+    ]
+    ceilings = result["racc_ceiling_by_class"] or {}
+    for label, share in (result["racc_by_class"] or {}).items():
+        rows.append([f"RACC, class {label}", percent(share), percent(ceilings.get(label))])
+    return table(["measure", "model", "trained without poison"], rows)
+
+
+def purification_markdown(report: dict) -> str:
+    """The human half of ``bedkd purify``: what was found, what was done, what to check."""
+    lines = ["# Purification report", "", f"**Verdict: {report['verdict']}.**", ""]
+    found, total = report["suspected"], report["rows"]
+    lines.append(f"{found} of {total} untrusted rows are suspected of being poisoned.")
+    if report["target_label"] is not None:
+        lines.append(f"Suspected target label: {report['target_label']}.")
+    if report["changed"]:
+        lines.append(
+            f"The model was distilled with {len(report['punished_rows'])} of the suspected rows."
+        )
+    else:
+        lines.append("The model was left as it is, byte for byte.")
+    lines += [f"\n> Note: {warning}" for warning in report["warnings"]]
+    lines += ["", "## Directional mapping", ""]
+    lines.append(
+        table(
+            ["epoch", "loss", "held-out rows that lost their label"],
+            [
+                [
+                    str(r["epoch"]),
+                    f"{r['loss']:.3f}",
+                    "–" if r["flipped"] is None else f"{r['flipped']:.2f}",
+                ]
+                for r in report["mapping_history"]
+            ],
+        )
+    )
+    if report["distillation_history"]:
+        lines += ["## Distillation", ""]
+        lines.append(
+            table(
+                [
+                    "cycle",
+                    "held-out accuracy",
+                    "held-out suspects given their label",
+                    "clean rows of other classes called target",
+                ],
+                [
+                    [
+                        str(r["cycle"]),
+                        f"{r['held_out_accuracy']:.3f}",
+                        f"{r['suspects_given_label']:.3f}",
+                        f"{r['clean_called_target']:.3f}",
+                    ]
+                    for r in report["distillation_history"]
+                ],
+            )
+        )
+    lines += [
+        "",
+        "A low attack success rate alone proves nothing: check the purified model with "
+        "`bedkd evaluate` on triggered rows of *all* classes (RACC), beside a model trained "
+        "without poison.",
+        "",
+    ]
+    return "\n".join(lines)
