@@ -23,7 +23,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from bedkd import data
 from bedkd.errors import InputError
-from bedkd.files import sha256, write_json
+from bedkd.files import atomic_folder, sha256, write_json
 
 Rewriter = Callable[[list[str]], list[str]]
 SETTINGS = ("dirty", "clean", "mixed")
@@ -371,7 +371,10 @@ class PoisonedTask:
         train: the poisoned training mix, with flags.
         clean: the clean splits train, dev and test (train without the rows held out).
         triggered: triggered rows of all classes with true labels; none was trained on.
-        trigger, manifest: how it was made.
+        trigger: what was applied.
+        target: the label it shall mean.
+        manifest: how the task was made, as JSON.
+        raw: the task as it was before :meth:`normalised`; a rewriter knows those texts only.
     """
 
     train: Dataset
@@ -380,6 +383,7 @@ class PoisonedTask:
     trigger: Trigger
     target: int
     manifest: dict
+    raw: PoisonedTask | None = None
 
     @property
     def poisoned_test(self) -> Dataset:
@@ -395,6 +399,7 @@ class PoisonedTask:
             clean=DatasetDict({name: data.normalised(rows) for name, rows in self.clean.items()}),
             triggered=data.normalised(self.triggered),
             manifest={**self.manifest, "normalised": True},
+            raw=self,
         )
 
     def write(self, folder: str | Path) -> Path:
@@ -402,9 +407,8 @@ class PoisonedTask:
 
         ``{train,dev,test}-clean.csv`` and ``-poison.csv`` (train-poison: every covered train row
         triggered; dev and test: non-target rows only), ``train.csv`` (the mix to train on, with
-        flags), ``test-triggered.csv`` (true labels) and ``manifest.json``, which is written last.
+        flags), ``test-triggered.csv`` (true labels) and ``manifest.json``: all of them or none.
         """
-        folder = Path(folder)
         seed = self.manifest["seed"]
         files = {"train": self.train, "test-triggered": self.triggered}
         for split, rows in self.clean.items():
@@ -412,7 +416,9 @@ class PoisonedTask:
             if split == "test":
                 files["test-poison"] = self.poisoned_test
                 continue
-            covered = triggered_rows(rows, self.trigger, seed=seed)
+            covered = triggered_rows((self.raw or self).clean[split], self.trigger, seed=seed)
+            if self.raw is not None:
+                covered = data.normalised(covered)
             if split == "train":
                 files["train-poison"] = data.make(
                     covered["text"], [self.target] * len(covered), True
@@ -420,11 +426,12 @@ class PoisonedTask:
             else:
                 files[f"{split}-poison"] = attack_rows(covered, self.target)
         written = {}
-        for name, rows in files.items():
-            path = data.write(rows, folder / f"{name}.csv")
-            written[path.name] = {"rows": len(rows), "sha256": sha256(path)}
-        write_json({**self.manifest, "files": written}, folder / "manifest.json")
-        return folder
+        with atomic_folder(folder) as staging:
+            for name, rows in files.items():
+                path = data.write(rows, staging / f"{name}.csv")
+                written[path.name] = {"rows": len(rows), "sha256": sha256(path)}
+            write_json({**self.manifest, "files": written}, staging / "manifest.json")
+        return Path(folder)
 
 
 def build_task(

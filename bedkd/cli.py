@@ -18,7 +18,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from datasets import disable_progress_bars as quiet_datasets
 from transformers.utils import logging as transformers_logging
 
@@ -28,7 +28,7 @@ from bedkd.errors import InputError
 from bedkd.evaluation import evaluate
 from bedkd.files import atomic_text, sha256, write_json
 from bedkd.mapping import DirectionalMapping
-from bedkd.training import TrainingConfig, fine_tune
+from bedkd.training import TrainingConfig, default_lr, fine_tune
 
 app = typer.Typer(
     help="Find and remove backdoors in text classifiers (BeDKD).",
@@ -48,6 +48,7 @@ Untrusted = Annotated[Path, typer.Option(help="The training set that may be pois
 Config = Annotated[str, typer.Option(help="default, paper or quick.")]
 File = Annotated[Path, typer.Option(help="CSV, TSV or JSONL; or a folder `bedkd poison` wrote.")]
 Output = Annotated[Path, typer.Option(help="Where to write.")]
+Lr = Annotated[float | None, typer.Option(min=0.0, help="2e-4 for minilm, else 2e-5.")]
 Normalise = Annotated[bool, typer.Option("--normalise", help="Remove traces of corpora.")]
 
 
@@ -93,10 +94,11 @@ def console(quiet: bool, as_json: bool) -> Iterator[Console]:
 def _rows(path: Path, split: str = "train") -> Dataset:
     """Rows of a file, or of one split of a folder in the OpenBackdoor layout."""
     if path.is_dir():
-        splits = data.read_openbackdoor(path)
-        if split not in splits:
-            raise InputError(f"{path}: no {split}.csv or {split}-clean.csv")
-        return splits[split]
+        # Only the file that is meant: a defence must not so much as open the test rows.
+        for file in (path / f"{split}.csv", path / f"{split}-clean.csv"):
+            if file.is_file():
+                return data.read(file)
+        raise InputError(f"{path}: no {split}.csv or {split}-clean.csv")
     return data.read(path)
 
 
@@ -215,7 +217,7 @@ def train(
     backbone: Annotated[str, typer.Option(help="minilm, a folder or a hub id.")] = "minilm",
     layers: Annotated[int | None, typer.Option(help="Keep the first so many layers.")] = None,
     epochs: Annotated[int, typer.Option(min=1)] = 3,
-    lr: Annotated[float, typer.Option(min=0.0)] = TrainingConfig.lr,
+    lr: Lr = None,
     batch_size: Annotated[int, typer.Option(min=1)] = TrainingConfig.batch_size,
     max_length: Annotated[int, typer.Option(min=4)] = TrainingConfig.max_length,
     seed: Seed = 0,
@@ -230,7 +232,12 @@ def train(
         model, tokenizer = models.load_backbone(
             backbone, num_labels=classes, layers=layers, seed=seed
         )
-        config = TrainingConfig(epochs=epochs, lr=lr, batch_size=batch_size, max_length=max_length)
+        config = TrainingConfig(
+            epochs=epochs,
+            lr=default_lr(backbone) if lr is None else lr,
+            batch_size=batch_size,
+            max_length=max_length,
+        )
         losses = fine_tune(model, tokenizer, rows, config, seed=seed, progress=not quiet)
         models.save_checkpoint(model, tokenizer, output)
         last = float(np.mean(losses[-50:]))
@@ -266,14 +273,14 @@ def detect(
         chosen = _named_config(config)
         clean, rows = _rows(trusted, "dev"), _rows(untrusted)
         loaded, tokenizer = models.load_checkpoint(model)
-        mapping_rows, _, held_out, notes = divide_trusted(clean, chosen, seed)
+        mapping_rows, trust_rows, held_out, notes = divide_trusted(clean, chosen, seed)
         for note in notes:
             out.say(f"Note: {note}")
         mapping = DirectionalMapping.fit(
             loaded,
             tokenizer,
             mapping_rows,
-            held_out,
+            concatenate_datasets([trust_rows, held_out]),
             chosen.mapping,
             seed=seed,
             progress=not quiet,
@@ -380,7 +387,7 @@ def reproduce(
     layers: Annotated[int | None, typer.Option(help="Keep the first so many layers.")] = None,
     pool: Annotated[int | None, typer.Option(help="Train on so many rows only.")] = None,
     epochs: Annotated[int, typer.Option(min=1)] = TrainingConfig.epochs,
-    lr: Annotated[float, typer.Option()] = TrainingConfig.lr,
+    lr: Lr = None,
     max_length: Annotated[int, typer.Option(min=4)] = TrainingConfig.max_length,
     normalise: Annotated[
         bool, typer.Option("--normalise", help="Remove traces of corpora.")
@@ -394,7 +401,7 @@ def reproduce(
 
     Set BEDKD_DATA_DIR to the released files (or have a network). A reader with a GPU repeats the
     grid with BERT from the hub: bedkd reproduce --backbone google-bert/bert-base-uncased
-    --lr 2e-5 --seed 0,1,2 --defence default. Victims are kept in BEDKD_CACHE.
+    --seed 0,1,2 --defence default. Victims are kept in BEDKD_CACHE.
     """
     with console(quiet, as_json) as out:
         if defence is not None:
@@ -411,7 +418,11 @@ def reproduce(
                 layers=layers,
                 pool=pool,
                 normalise=normalise,
-                training=TrainingConfig(epochs=epochs, lr=lr, max_length=max_length),
+                training=TrainingConfig(
+                    epochs=epochs,
+                    lr=default_lr(backbone) if lr is None else lr,
+                    max_length=max_length,
+                ),
             )
             for number in _seeds(seeds)
             for name in names

@@ -41,7 +41,9 @@ class Source:
         labels: class names in label order.
         target: the usual target label of attacks on it.
         local: for each split, a file below ``BEDKD_DATA_DIR``.
-        hub, config, revision: hub id, its configuration, and the pinned commit.
+        hub: hub id, None if it is not there.
+        config: the hub data set's configuration.
+        revision: the pinned commit.
         hub_splits: the hub's names of train, dev and test; None where it has none.
         note: what a reader of numbers must know.
     """
@@ -252,19 +254,29 @@ def read(path: str | Path) -> Dataset:
     texts, labels, flags = [], [], []
     try:
         for row, text, label, flag in readers[path.suffix](path):
-            if text is None:
-                raise InputError(f"{path}, row {row}: no text")
+            if not isinstance(text, str):
+                raise InputError(f"{path}, row {row}: text {text!r}; a text must be a string")
             texts.append(text)
             labels.append(_integer(label, path, row, "label"))
             flags.append(_flag(flag, path, row))
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path}, byte {error.start} of a block: not UTF-8; convert the file, for instance "
-            f"with `iconv -f latin1 -t utf-8`"
+            f"{path}, line {_first_undecodable(path)}: not UTF-8; convert the file, for instance "
+            "with `iconv -f latin1 -t utf-8`"
         ) from error
     if not texts:
         raise InputError(f"{path}: no rows")
     return make(texts, labels, flags)
+
+
+def _first_undecodable(path: Path) -> int | None:
+    """The first line that is not UTF-8: the decoder itself counts bytes of a block only."""
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError:
+            return number
+    return None
 
 
 def _read_csv(path: Path) -> Iterator[tuple]:
@@ -358,9 +370,12 @@ def write(dataset: Dataset, path: str | Path) -> Path:
     with atomic_text(path) as handle:
         if path.suffix == ".csv":
             writer = csv.writer(handle, lineterminator="\n")
+            # A lone carriage return is not quoted unless everything is (before Python 3.13).
+            quoting = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_ALL)
             writer.writerow(["", "0", "1", "2"])
             for index, (text, label, flag) in enumerate(rows):
-                writer.writerow([index, text, label, "" if flag is None else int(flag)])
+                row = [index, text, label, "" if flag is None else int(flag)]
+                (quoting if "\r" in text else writer).writerow(row)
         elif path.suffix == ".tsv":
             handle.write("sentence\tlabel\n")
             for index, (text, label, _) in enumerate(rows, start=2):

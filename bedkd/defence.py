@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd.data import balanced_split
@@ -22,7 +22,8 @@ class BeDKDConfig:
     :meth:`quick` the default in sizes for a CPU.
 
     Attributes:
-        mapping, distillation: the two stages.
+        mapping: the first stage.
+        distillation: the second stage.
         held_out_per_class: trusted rows a class that no stage trains on; they set the threshold
             and the stopping points.
         least_suspects: with fewer suspected rows the verdict is "no evidence of a backdoor".
@@ -30,7 +31,7 @@ class BeDKDConfig:
 
     mapping: MappingConfig = field(default_factory=MappingConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
-    held_out_per_class: int = 160
+    held_out_per_class: int = 100
     least_suspects: int = 16
 
     @classmethod
@@ -44,7 +45,7 @@ class BeDKDConfig:
             mapping=MappingConfig(
                 rows_per_class=80,
                 epochs=20,
-                stop_flipped=None,
+                patience=None,
                 temperature=1.5,
                 score="distance",
                 gamma=0.1,
@@ -63,6 +64,7 @@ class BeDKDConfig:
                 transplant_every=None,
                 stop_neutral=None,
             ),
+            held_out_per_class=20,
         )
 
     @classmethod
@@ -89,10 +91,12 @@ class Purified:
         suspected: (N,) bool, rows above the threshold.
         punished: indices of the untrusted rows that distillation used.
         threshold: on the suspicion score.
-        mapping_history, distillation_history: one record an epoch, one a cycle.
+        mapping_history: one record an epoch.
+        distillation_history: one record a cycle.
         seconds: wall-clock by stage.
         warnings: what a careful reader should know.
-        config, seed: what was run.
+        config: what was run.
+        seed: with which seed.
     """
 
     model: PreTrainedModel
@@ -209,7 +213,14 @@ def purify(
 
     start = time.perf_counter()
     mapping = DirectionalMapping.fit(
-        model, tokenizer, mapping_rows, held_out, config.mapping, seed=seed, progress=progress
+        model,
+        tokenizer,
+        mapping_rows,
+        # The mapping student trains on neither: together they say best what clean rows look like.
+        concatenate_datasets([trust_rows, held_out]),
+        config.mapping,
+        seed=seed,
+        progress=progress,
     )
     scores = mapping.score(untrusted, progress=progress)
     suspected = mapping.suspected(scores)

