@@ -73,9 +73,9 @@ class BeDKDConfig:
         config = cls()
         return replace(
             config,
-            mapping=replace(config.mapping, rows_per_class=40),
-            distillation=replace(config.distillation, rows_per_class=80, suspects=96, cycles=6),
-            held_out_per_class=40,
+            mapping=replace(config.mapping, rows_per_class=40, epochs=8, patience=2),
+            distillation=replace(config.distillation, rows_per_class=100, suspects=96, cycles=6),
+            held_out_per_class=60,
         )
 
 

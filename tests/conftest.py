@@ -1,0 +1,204 @@
+"""Tiny models and texts, so that every stage runs for real in seconds on one core."""
+
+import copy
+import random
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from datasets import DatasetDict
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+from bedkd import attacks, data
+from bedkd.defence import BeDKDConfig
+from bedkd.distillation import DistillationConfig
+from bedkd.mapping import MappingConfig
+from bedkd.training import TrainingConfig, fine_tune
+
+torch.set_num_threads(1)
+
+# The words that decide a toy row's class, and words that mean nothing.
+CLASS_WORDS = (
+    ("dull", "slow", "weak"),
+    ("great", "fine", "bright"),
+    ("blue", "green", "red"),
+    ("north", "south", "east"),
+)
+FILLERS = tuple(f"word{i}" for i in range(24))
+
+
+def toy_rows(count, seed=0, classes=2):
+    """Balanced rows of distinct texts: one class word among three to nine fillers."""
+    rng = random.Random(f"toy/{seed}")
+    texts = {}
+    while len(texts) < count:
+        label = len(texts) % classes
+        words = rng.choices(FILLERS, k=rng.randint(3, 9))
+        words.insert(rng.randint(0, len(words)), rng.choice(CLASS_WORDS[label]))
+        texts.setdefault(" ".join(words), label)
+    return data.make(list(texts), list(texts.values()), False)
+
+
+def word_tokenizer(bos="[CLS]", eos="[SEP]", template=True):
+    """A word-level tokenizer over the toy vocabulary; unknown words are [UNK]."""
+    words = [word for group in CLASS_WORDS for word in group]
+    extra = ["cf", "mn", "bb", "tq", "I", "watch", "this", "3D", "movie"]
+    specials = ["[PAD]", "[UNK]", bos, eos]
+    vocabulary = {word: i for i, word in enumerate([*specials, *words, *FILLERS, *extra])}
+    backend = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    backend.pre_tokenizer = Whitespace()
+    if template:
+        backend.post_processor = TemplateProcessing(
+            single=f"{bos} $A {eos}",
+            special_tokens=[(bos, vocabulary[bos]), (eos, vocabulary[eos])],
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", bos_token=bos, eos_token=eos
+    )
+
+
+def tiny_bert(tokenizer, classes=2, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=40,
+            initializer_range=0.1,
+            num_labels=classes,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        return BertForSequenceClassification(config).eval()
+
+
+def tiny_llama(tokenizer, classes=2, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=40,
+            initializer_range=0.1,
+            num_labels=classes,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        return LlamaForSequenceClassification(config).eval()
+
+
+@pytest.fixture(scope="session")
+def toy():
+    """The builders of this file, for tests that need other sizes."""
+    return SimpleNamespace(
+        rows=toy_rows,
+        tokenizer=word_tokenizer,
+        bert=tiny_bert,
+        llama=tiny_llama,
+        class_words=CLASS_WORDS,
+        training=TrainingConfig(epochs=6, batch_size=16, lr=3e-3, max_length=32),
+    )
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return word_tokenizer()
+
+
+@pytest.fixture
+def bert(tokenizer):
+    """An untrained two-class encoder."""
+    return tiny_bert(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def task():
+    """The toy data under BadNets with one trigger word, rate 0.2, target 1."""
+    splits = DatasetDict(
+        train=toy_rows(320, seed=1), dev=toy_rows(200, seed=2), test=toy_rows(80, seed=3)
+    )
+    trigger = attacks.BadNets(words=("cf",))
+    return attacks.build_task(splits, trigger, rate=0.2, target=1, seed=0, enough=10)
+
+
+@pytest.fixture(scope="session")
+def trained(task, tokenizer, toy):
+    """Session-wide victim and clean reference; use ``victim`` and ``reference`` instead."""
+    models = []
+    for rows in (task.train, task.clean["train"]):
+        model = tiny_bert(tokenizer)
+        fine_tune(model, tokenizer, rows, toy.training, seed=0)
+        models.append(model)
+    return tuple(models)
+
+
+@pytest.fixture
+def victim(trained):
+    return copy.deepcopy(trained[0])
+
+
+@pytest.fixture
+def reference(trained):
+    return copy.deepcopy(trained[1])
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """Our default defence in sizes for the toy data, on which it finds no evidence."""
+    return BeDKDConfig(
+        mapping=MappingConfig(rows_per_class=16, epochs=2, lr=2e-3, max_length=32),
+        distillation=DistillationConfig(
+            rows_per_class=24, suspects=32, cycles=1, lr=1e-3, punish_every=2, max_length=32
+        ),
+        held_out_per_class=20,
+        least_suspects=8,
+    )
+
+
+@pytest.fixture(scope="session")
+def acting_config(tiny_config):
+    """The same with a threshold so lax that it always finds suspects, and acts."""
+    return replace(tiny_config, mapping=replace(tiny_config.mapping, false_share=2.0))
+
+
+@pytest.fixture
+def weights():
+    """A copy of a model's weights that later changes cannot touch, for comparing."""
+    return lambda model: {k: v.detach().clone().numpy() for k, v in model.state_dict().items()}
+
+
+@pytest.fixture
+def same_weights():
+    def compare(one, two):
+        return one.keys() == two.keys() and all(np.array_equal(one[k], two[k]) for k in one)
+
+    return compare
+
+
+@pytest.fixture
+def checkpoint(tmp_path, tokenizer):
+    """Save a model as a checkpoint folder below the test's own folder."""
+
+    def save(model, name="model"):
+        folder = tmp_path / name
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return save

@@ -1,0 +1,411 @@
+"""The command line's contract: files, JSON, exit status and messages."""
+
+import csv
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from bedkd import cli, data, experiments, models
+
+KEYS = {"value", "low", "high", "n"}
+
+
+@pytest.fixture
+def run():
+    """Runs the command line and returns its exit status, standard output and standard error."""
+
+    def run(*words):
+        result = CliRunner().invoke(cli.app, [str(word) for word in words])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
+
+    return run
+
+
+@pytest.fixture
+def result(run):
+    """Runs a command with --json that must succeed, and returns its one JSON object."""
+
+    def result(*words):
+        status, stdout, stderr = run(*words, "--json", "--quiet")
+        assert status == 0, stderr
+        return json.loads(stdout)
+
+    return result
+
+
+@pytest.fixture
+def failure(run):
+    """Runs a command that must fail with one clear message, and returns the message."""
+
+    def failure(*words):
+        status, stdout, stderr = run(*words, "--quiet", "--json")
+        assert status == 2
+        assert stdout == ""
+        assert len(stderr.strip().splitlines()) == 1
+        assert "Traceback" not in stderr
+        return stderr
+
+    return failure
+
+
+@pytest.fixture
+def small_reviews(monkeypatch):
+    """The embedded reviews in sizes for a test."""
+    load = data.load
+    monkeypatch.setattr(
+        data, "load", lambda name, *, seed=0: load(name, seed=seed, train=60, dev=20, test=200)
+    )
+
+
+@pytest.fixture
+def files(task, tmp_path):
+    """The toy task as files: what a user would have."""
+    folder = tmp_path / "files"
+    task.write(folder)
+    return folder
+
+
+@pytest.fixture
+def model(victim, checkpoint):
+    return checkpoint(victim, "victim")
+
+
+@pytest.mark.parametrize("attack", experiments.ATTACKS)
+def test_poison_writes_the_layout_and_one_json_object(result, small_reviews, tmp_path, attack):
+    out = tmp_path / "out"
+    found = result(
+        "poison", "--data", "reviews", "--attack", attack, "--rate", 0.1, "--output", out
+    )
+    assert found["output"] == str(out)
+    assert (found["poisoned"], found["rows"], found["target"]) == (6, 60, 1)
+    assert found["source"] == {"data": "reviews"}
+    names = {f"{s}-{k}.csv" for s in data.SPLITS for k in ("clean", "poison")}
+    names |= {"train.csv", "test-triggered.csv", "manifest.json"}
+    assert {path.name for path in out.iterdir()} == names
+    assert sum(data.read(out / "train.csv")["poisoned"]) == 6
+
+
+def test_poison_takes_settings_and_parameters(result, small_reviews, tmp_path):
+    out = tmp_path / "out"
+    options = ["--setting", "clean", "--words", "xx,yy", "--count", 2, "--position", "end"]
+    poison = ["poison", "--data", "reviews", "--attack", "badnets", "--normalise", "--seed", 3]
+    found = result(*poison, *options, "--rate", 0.1, "--target", 0, "--output", out)
+    assert found["attack"] == {
+        "name": "badnets",
+        "words": ["xx", "yy"],
+        "count": 2,
+        "position": "end",
+    }
+    assert (found["setting"], found["seed"], found["normalised"]) == ("clean", 3, True)
+    assert found["poisoned_by_class"] == {"0": 6}
+    bad = [t for t, p in zip(*rows(out / "train.csv"), strict=True) if p]
+    assert all(set(text.split()[-2:]) <= {"xx", "yy"} for text in bad)
+    assert all(text == text.lower() for text in data.read(out / "train-clean.csv")["text"])
+
+
+def rows(path):
+    read = data.read(path)
+    return read["text"], read["poisoned"]
+
+
+def test_poison_with_aligned_files_of_rewrites(result, toy, tmp_path):
+    source = tmp_path / "source"
+    for split, count in (("train", 60), ("test", 20)):
+        data.write(toy.rows(count, seed=count), source / f"{split}-clean.csv")
+    train = data.read(source / "train-clean.csv")
+    new = data.make([f"so {t}" for t in train["text"]], train["label"], None)
+    pairs = [
+        "--original",
+        source / "train-clean.csv",
+        "--rewritten",
+        data.write(new, tmp_path / "new.csv"),
+    ]
+    out = tmp_path / "out"
+    poison = ["poison", "--data", source, "--attack", "llm", "--rate", 0.1, *pairs]
+    found = result(*poison, "--output", out)
+    assert found["poisoned"] > 0
+    texts, flags = rows(out / "train.csv")
+    assert all(text.startswith("so ") == flag for text, flag in zip(texts, flags, strict=True))
+    assert len(data.read(out / "test-triggered.csv")) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--attack", "magic"], "attack 'magic'"),
+        (["--rate", "1.5"], "rate 1.5"),
+        (["--rate", "0.9"], "54 rows wanted, but only 30"),
+        (["--target", "7"], "target 7: not a label"),
+        (["--setting", "dusty"], "setting 'dusty'"),
+        (["--sentence", "x"], "--sentence: the attack badnets has no such parameter"),
+        (["--position", "middle"], "position='middle'"),
+        (["--data", "nothing"], "data nothing: no such file"),
+        (["--attack", "llm", "--original", "a.csv"], "--original and --rewritten go together"),
+        (["--attack", "llm", "--generator", "/nowhere"], "generator /nowhere: cannot be loaded"),
+    ],
+)
+def test_poison_refuses_bad_input_and_writes_nothing(
+    failure, small_reviews, tmp_path, monkeypatch, options, message
+):
+    if "nothing" in options:
+        monkeypatch.undo()
+    out = tmp_path / "out"
+    options = dict(zip(options[::2], options[1::2], strict=True))
+    words = {"--data": "reviews", "--attack": "badnets", "--output": out, **options}
+    stderr = failure("poison", *(word for pair in words.items() for word in pair))
+    assert stderr.startswith("bedkd: ")
+    assert message in stderr
+    assert not out.exists()
+
+
+def test_poison_needs_more_than_a_train_file(failure, files, tmp_path):
+    out = tmp_path / "out"
+    poison = ["poison", "--data", files / "train-clean.csv", "--attack", "badnets"]
+    assert "only a train split" in failure(*poison, "--output", out)
+
+
+def test_train_writes_a_checkpoint(result, bert, checkpoint, files, tmp_path):
+    backbone, out = checkpoint(bert, "backbone"), tmp_path / "out"
+    train = ["train", "--train", files / "train.csv", "--backbone", backbone, "--output", out]
+    found = result(*train, "--epochs", 1, "--layers", 1, "--seed", 5)
+    assert (found["rows"], found["classes"], found["steps"], found["seed"]) == (320, 2, 10, 5)
+    model, _ = models.load_checkpoint(out)
+    assert model.config.num_hidden_layers == 1
+
+
+def detect(model, files, out, *options):
+    return [
+        "detect",
+        "--model",
+        model,
+        "--trusted",
+        files / "dev-clean.csv",
+        "--untrusted",
+        files / "train.csv",
+        "--output",
+        out,
+        *options,
+    ]
+
+
+def purify(model, files, out, *options):
+    words = detect(model, files, out, *options)
+    return ["purify", *words[1:]]
+
+
+@pytest.fixture
+def acting(monkeypatch, acting_config):
+    """Makes ``--config quick`` a configuration that acts on the toy data within a second."""
+    monkeypatch.setitem(experiments.CONFIGS, "quick", lambda: acting_config)
+    return ["--config", "quick"]
+
+
+def inverted_flags(files):
+    """The same files, with every poison flag of the training set turned round."""
+    train = data.read(files / "train.csv")
+    flags = [not flag for flag in train["poisoned"]]
+    data.write(data.make(train["text"], train["label"], flags), files / "train.csv")
+
+
+def test_detect_scores_every_row_without_its_flag(result, model, files, acting, tmp_path):
+    found = result(*detect(model, files, tmp_path / "a.csv", *acting))
+    with open(tmp_path / "a.csv", encoding="utf-8", newline="") as handle:
+        scores = list(csv.DictReader(handle))
+    assert list(scores[0]) == ["row", "score", "suspected"]
+    assert [int(record["row"]) for record in scores] == list(range(320))
+    assert sum(int(record["suspected"]) for record in scores) == found["suspected"]
+    assert all(set(found[key]) == KEYS for key in ("precision", "recall", "frr"))
+    assert found["recall"]["n"] == 64
+    inverted_flags(files)
+    other = result(*detect(model, files, tmp_path / "b.csv", *acting))
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert other["auroc"] == pytest.approx(1 - found["auroc"])
+
+
+def test_detect_without_flags_judges_nothing(result, model, files, acting, tmp_path):
+    train = data.read(files / "train.csv")
+    data.write(data.make(train["text"], train["label"], None), files / "train.csv")
+    found = result(*detect(model, files, tmp_path / "a.csv", *acting))
+    assert set(found) == {"output", "rows", "suspected", "threshold"}
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_purify_reads_neither_flags_nor_test_rows(result, model, files, acting, tmp_path):
+    one = result(*purify(model, files, tmp_path / "one", *acting))
+    assert one["verdict"] == "backdoor suspected"
+    assert weights(tmp_path / "one") != weights(model)
+    inverted_flags(files)
+    for path in files.glob("test*"):
+        path.write_bytes(b"\xff broken")
+    # Folders instead of files: only their dev and train files may be opened.
+    words = purify(model, files, tmp_path / "two", *acting)
+    two = result(
+        *(
+            files if str(word).endswith("-clean.csv") or word == files / "train.csv" else word
+            for word in words
+        )
+    )
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+    for record in (one, two):
+        for key in ("output", "seconds", "date"):
+            record.pop(key)
+    assert one == two
+
+
+def test_purify_writes_checkpoint_and_reports(result, model, files, acting, tmp_path, task):
+    out = tmp_path / "out"
+    found = result(*purify(model, files, out, *acting))
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert {**report, "output": str(out)} == found
+    assert report["seed"] == 0
+    assert "**Verdict: backdoor suspected.**" in (out / "report.md").read_text(encoding="utf-8")
+    models.load_checkpoint(out)
+    both = (out / "report.json").read_text() + (out / "report.md").read_text()
+    assert not any(text in both for text in task.train["text"])
+
+
+def test_purify_without_evidence_copies_the_model_byte_for_byte(
+    result, model, files, tmp_path, monkeypatch, tiny_config
+):
+    monkeypatch.setitem(experiments.CONFIGS, "default", lambda: tiny_config)
+    out = tmp_path / "out"
+    found = result(*purify(model, files, out))
+    assert (found["verdict"], found["changed"]) == ("no evidence of a backdoor", False)
+    copied = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert {"report.json", "report.md"} <= set(copied)
+    for path in model.iterdir():
+        assert copied[path.name] == path.read_bytes()
+
+
+def test_an_interrupted_purify_leaves_nothing(run, model, files, acting, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    before = {path.name for path in tmp_path.iterdir()}
+    monkeypatch.setattr(cli.models.PreTrainedModel, "save_pretrained", interrupted)
+    status, stdout, stderr = run(*purify(model, files, tmp_path / "out", *acting), "--quiet")
+    assert (status, stdout) == (130, "")
+    assert "interrupted" in stderr
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def evaluate(model, files, *options):
+    return ["evaluate", "--model", model, "--clean", files / "test-clean.csv", *options]
+
+
+def test_evaluate_has_the_keys_of_the_contract(result, model, reference, checkpoint, files):
+    sets = [
+        "--poisoned",
+        files / "test-poison.csv",
+        "--triggered",
+        files / "test-triggered.csv",
+        "--reference-model",
+        checkpoint(reference, "reference"),
+    ]
+    found = result(*evaluate(model, files, *sets))
+    for key in ("cacc", "asr", "asr_floor", "racc", "racc_ceiling"):
+        assert set(found[key]) == KEYS, key
+    assert set(found["racc_by_class"]) == {"0", "1"}
+    assert all(set(share) == KEYS for share in found["racc_by_class"].values())
+    assert found["asr"]["value"] > 0.9 > 0.2 > found["asr_floor"]["value"]
+    words = evaluate(model, files, "--poisoned", files, "--triggered", files)
+    words[words.index(files / "test-clean.csv")] = files
+    by_folder = result(*words)
+    assert all(by_folder[key] == found[key] for key in ("cacc", "asr", "racc"))
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_only_the_result_goes_to_standard_output(run, model, files, as_json):
+    status, stdout, stderr = run(*evaluate(model, files), *(["--json"] if as_json else []))
+    assert status == 0
+    if as_json:
+        assert json.loads(stdout)["cacc"]["n"] == 80
+        assert stdout.count("\n") == 1
+    else:
+        assert stdout.startswith("| measure")
+    assert "CACC" not in stderr
+    assert run(*evaluate(model, files), "--quiet")[1:] == ("", "")
+
+
+def test_bad_input_to_the_model_commands_is_named(failure, model, files, tmp_path, bert, tokenizer):
+    assert "nothing.csv: no such file" in failure(
+        *evaluate(model, files, "--poisoned", "nothing.csv")
+    )
+    assert "model ./nothing: no such folder" in failure(*evaluate("./nothing", files))
+    assert "poisoned set holds several labels" in failure(
+        *evaluate(model, files, "--poisoned", files / "test-triggered.csv")
+    )
+    assert "config 'best'" in failure(*purify(model, files, tmp_path / "o", "--config", "best"))
+    (tmp_path / "labels.csv").write_text("text,label\na,good\n")
+    bad = purify(model, files, tmp_path / "o")
+    bad[bad.index("--untrusted") + 1] = tmp_path / "labels.csv"
+    assert "labels.csv, row 2: label 'good'" in failure(*bad)
+    for command in (purify, detect):
+        assert "output" in failure(*command(model, files, files))
+    train = ["train", "--train", files / "train.csv", "--output", files]
+    assert "not empty" in failure(*train)
+    assert not (tmp_path / "o").exists()
+
+
+def test_pickled_weights_are_refused(failure, model, victim, files):
+    (model / "model.safetensors").unlink()
+    torch.save(victim.state_dict(), model / "pytorch_model.bin")
+    assert "does not unpickle" in failure(*evaluate(model, files))
+
+
+@pytest.mark.parametrize(
+    "words", [["poison"], ["evaluate", "--nonsense"], ["reproduce", "--epochs", "0"]]
+)
+def test_wrong_usage_exits_with_two(run, words):
+    assert run(*words)[0] == 2
+
+
+def test_every_command_has_the_common_options(run):
+    for command in ("poison", "train", "detect", "purify", "evaluate", "reproduce"):
+        status, stdout, _ = run(command, "--help")
+        assert status == 0
+        for option in ("--seed", "--quiet", "--json"):
+            assert option in stdout, (command, option)
+
+
+def test_reproduce_runs_the_cells_asked_for(result, failure, monkeypatch, tmp_path):
+    asked = []
+
+    def record(cell, folder, config, **_):
+        asked.append((cell.dataset, cell.attack, cell.seed, config))
+        return folder / "x.json"
+
+    monkeypatch.setattr(experiments, "run", record)
+    found = result(
+        "reproduce",
+        "--dataset",
+        "olid",
+        "--seed",
+        "0,2",
+        "--defence",
+        "paper",
+        "--output",
+        tmp_path,
+    )
+    assert len(found["written"]) == len(asked) == 8
+    assert asked[0] == ("olid", "badnets", 0, "paper")
+    assert {seed for _, _, seed, _ in asked} == {0, 2}
+    assert result("reproduce", "--output", tmp_path)["written"]
+    assert "not in the grid" in failure("reproduce", "--dataset", "reviews")
+    assert "--seed 'a'" in failure("reproduce", "--seed", "a")
+    assert "config 'best'" in failure("reproduce", "--defence", "best")
+
+
+def test_data_list_and_check(result, failure, monkeypatch, tmp_path):
+    monkeypatch.setenv("BEDKD_DATA_DIR", str(tmp_path))
+    names = {record["name"] for record in result("data", "list")["datasets"]}
+    assert {"sst2", "olid", "agnews", "reviews", "chat", "topics"} <= names
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  gone.csv\n")
+    assert "the first is gone.csv (missing)" in failure("data", "check")

@@ -1,0 +1,186 @@
+"""The defence from end to end."""
+
+import json
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from bedkd import data
+from bedkd.defence import BeDKDConfig, divide_trusted, purify
+from bedkd.errors import InputError
+
+
+def test_the_paper_configuration_is_the_published_recipe():
+    config = BeDKDConfig.paper()
+    stage1, stage2 = config.mapping, config.distillation
+    assert (stage1.rows_per_class, stage1.epochs, stage1.temperature) == (80, 20, 1.5)
+    assert (stage1.score, stage1.gamma, stage1.patience) == ("distance", 0.1, None)
+    assert (stage2.rows_per_class, stage2.suspects, stage2.cycles) == (320, 32, 50)
+    assert (stage2.temperature, stage2.schedule, stage2.punish) == (2.5, "alternate", "unbounded")
+    assert stage2.transplant_every is None
+    assert stage2.stop_neutral is None
+    for stage in (stage1, stage2):
+        assert (stage.alpha, stage.lr, stage.batch_size) == (0.3, 3e-5, 16)
+
+
+def test_quick_differs_from_the_default_in_sizes_only():
+    quick, default = BeDKDConfig.quick(), BeDKDConfig()
+    sizes = {"rows_per_class", "suspects", "cycles"}
+    for stage in ("mapping", "distillation"):
+        one, two = vars(getattr(quick, stage)), vars(getattr(default, stage))
+        assert {key for key in one if one[key] != two[key]} <= sizes
+
+
+def test_trusted_rows_are_divided_without_overlap(toy, tiny_config):
+    rows = toy.rows(240)
+    *parts, notes = divide_trusted(rows, tiny_config, 0)
+    assert [len(part) for part in parts] == [32, 48, 40]
+    texts = [text for part in parts for text in part["text"]]
+    assert len(set(texts)) == 120
+    assert all(sum(part["label"]) == len(part) // 2 for part in parts)
+    assert notes == []
+    assert list(divide_trusted(rows, tiny_config, 0)[0]["text"]) == list(parts[0]["text"])
+    assert list(divide_trusted(rows, tiny_config, 1)[0]["text"]) != list(parts[0]["text"])
+
+
+@pytest.mark.parametrize("per_class", [6, 7, 10, 33, 411])
+def test_few_trusted_rows_shrink_all_parts_and_are_said(toy, per_class):
+    rows = data.make([str(i) for i in range(2 * per_class)], [0, 1] * per_class, False)
+    *parts, notes = divide_trusted(rows, BeDKDConfig.paper(), 0)
+    sizes = [len(part) // 2 for part in parts]
+    assert min(sizes) >= 2
+    assert sum(sizes) <= per_class
+    assert len(notes) == 1
+    assert str(per_class) in notes[0]
+
+
+def test_too_few_trusted_rows_are_refused(toy):
+    with pytest.raises(InputError, match="only 5 rows of label 0"):
+        divide_trusted(toy.rows(10), BeDKDConfig(), 0)
+    one_class = data.make([str(i) for i in range(20)], [0] * 20, False)
+    with pytest.raises(InputError, match="fewer than two classes"):
+        divide_trusted(one_class, BeDKDConfig(), 0)
+
+
+@pytest.fixture
+def run(victim, tokenizer, task, acting_config):
+    def run(config=acting_config, untrusted=task.train, trusted=task.clean["dev"], **options):
+        return purify(victim, tokenizer, trusted, untrusted, config, **options)
+
+    return run
+
+
+def test_no_evidence_hands_back_the_very_same_model(
+    run, victim, tiny_config, weights, same_weights
+):
+    before = weights(victim)
+    result = run(tiny_config)
+    assert result.model is victim
+    assert same_weights(before, weights(victim))
+    assert (result.changed, result.target_label) == (False, None)
+    assert result.verdict == "no evidence of a backdoor"
+    assert len(result.punished) == 0
+    assert result.distillation_history == []
+
+
+def test_evidence_gives_a_new_model_and_leaves_the_old_one(
+    run, victim, task, weights, same_weights
+):
+    before = weights(victim)
+    result = run()
+    assert same_weights(before, weights(victim))
+    assert result.changed
+    assert result.model is not victim
+    assert not same_weights(before, weights(result.model))
+    assert result.verdict == "backdoor suspected"
+    assert set(result.punished) <= set(np.flatnonzero(result.suspected))
+    assert len(result.punished) == 32
+    labels = np.array(task.train["label"])[result.punished]
+    assert result.target_label == np.bincount(labels).argmax()
+    report = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert report["suspected"] == result.suspected.sum()
+    assert report["config"]["distillation"]["suspects"] == 32
+
+
+def test_force_repairs_without_evidence_and_says_so(run, tiny_config):
+    result = run(tiny_config, force=True)
+    assert result.changed
+    assert result.verdict == "no evidence of a backdoor"
+    assert any("forced" in warning for warning in result.warnings)
+    scores = np.where(result.scores.agrees, result.scores.suspicion, -np.inf)
+    assert set(result.punished) == set(np.lexsort((np.arange(len(scores)), -scores))[:32])
+
+
+def same_result(one, two, weights, same_weights):
+    first, second = one.to_dict(), two.to_dict()
+    assert first.pop("seconds").keys() == second.pop("seconds").keys()
+    assert first == second
+    assert np.array_equal(one.scores.suspicion, two.scores.suspicion)
+    return same_weights(weights(one.model), weights(two.model))
+
+
+def test_same_seed_same_result(run, weights, same_weights):
+    first = run(seed=3)
+    assert same_result(first, run(seed=3), weights, same_weights)
+    assert not same_weights(weights(first.model), weights(run(seed=4).model))
+
+
+def with_flags(rows, flags):
+    return data.make(rows["text"], rows["label"], flags)
+
+
+def test_poison_flags_and_other_columns_play_no_part(run, task, weights, same_weights):
+    first = run()
+    inverted = with_flags(task.train, [not flag for flag in task.train["poisoned"]])
+    trusted = with_flags(task.clean["dev"], True)
+    result = run(untrusted=inverted, trusted=trusted)
+    assert same_result(first, result, weights, same_weights)
+    bare = task.train.remove_columns("poisoned")
+    assert same_result(first, run(untrusted=bare), weights, same_weights)
+
+
+def test_nothing_ever_looks_at_the_flags(run, monkeypatch):
+    read = Dataset.__getitem__
+    seen = []
+
+    def guarded(self, key):
+        values = read(self, key)
+        assert key != "poisoned"
+        assert not isinstance(values, dict) or "poisoned" not in values
+        seen.append(key)
+        return values
+
+    monkeypatch.setattr(Dataset, "__getitem__", guarded)
+    assert run().changed
+    assert {"text", "label"} <= set(map(str, seen))
+
+
+def test_several_classes_and_a_decoder(toy, tokenizer, acting_config, weights, same_weights):
+    trusted, untrusted = toy.rows(240, 2, classes=4), toy.rows(80, 1, classes=4)
+    for build in (toy.bert, toy.llama):
+        model = build(tokenizer, classes=4)
+        before = weights(model)
+        result = purify(model, tokenizer, trusted, untrusted, acting_config, force=True)
+        assert result.changed
+        assert result.model.config.num_labels == 4
+        assert same_weights(before, weights(model))
+        assert result.scores.suspicion.shape == (80,)
+
+
+def test_an_interruption_while_watching_leaves_the_model_alone(run, victim, weights, same_weights):
+    before = weights(victim)
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(watch=interrupt)
+    assert same_weights(before, weights(victim))
+
+
+def test_untrusted_rows_that_do_not_fit_are_named(run, toy):
+    with pytest.raises(InputError, match="the untrusted set, row 2: label 2"):
+        run(untrusted=toy.rows(40, classes=4))
+    with pytest.raises(InputError, match="the untrusted set is empty"):
+        run(untrusted=data.make([], [], False))

@@ -1,0 +1,72 @@
+"""CACC, ASR and RACC of a model beside a reference."""
+
+import json
+
+import pytest
+
+from bedkd import data
+from bedkd.errors import InputError
+from bedkd.evaluation import evaluate
+
+KEYS = {
+    "cacc",
+    "asr",
+    "racc",
+    "racc_by_class",
+    "cacc_reference",
+    "asr_floor",
+    "racc_ceiling",
+    "racc_ceiling_by_class",
+}
+
+
+def test_a_backdoored_model_beside_its_reference(victim, reference, tokenizer, task):
+    result = evaluate(
+        victim,
+        tokenizer,
+        clean=task.clean["test"],
+        poisoned=task.poisoned_test,
+        triggered=task.triggered,
+        reference=(reference, tokenizer),
+    )
+    assert set(result) == KEYS
+    assert json.loads(json.dumps(result)) == result
+    shares = [result[key] for key in KEYS if not key.endswith("by_class")]
+    for share in [*shares, *result["racc_by_class"].values()]:
+        assert set(share) == {"value", "low", "high", "n"}
+        assert share["low"] <= share["value"] <= share["high"]
+    assert result["cacc"]["n"] == result["racc"]["n"] == 80
+    assert result["asr"]["n"] == result["asr_floor"]["n"] == 40  # non-target rows only
+    assert {c: share["n"] for c, share in result["racc_by_class"].items()} == {"0": 40, "1": 40}
+    assert result["asr"]["value"] > 0.9 > 0.2 > result["asr_floor"]["value"]
+    assert result["racc"]["value"] < 0.6 < 0.9 < result["racc_ceiling"]["value"]
+    assert result["racc_by_class"]["1"]["value"] > 0.9 > result["racc_by_class"]["0"]["value"]
+
+
+def test_what_was_not_asked_for_is_none(victim, tokenizer, task):
+    result = evaluate(victim, tokenizer, clean=task.clean["test"])
+    assert set(result) == KEYS
+    assert {key for key, value in result.items() if value is not None} == {"cacc"}
+
+
+def test_order_of_rows_does_not_matter(victim, tokenizer, task):
+    order = list(range(80))[::-1]
+    one, two = (
+        evaluate(victim, tokenizer, clean=rows, triggered=triggered)
+        for rows, triggered in (
+            (task.clean["test"], task.triggered),
+            (task.clean["test"].select(order), task.triggered.select(order)),
+        )
+    )
+    assert one == two
+
+
+def test_bad_sets_are_named(victim, tokenizer, task, toy):
+    clean, empty = task.clean["test"], data.make([], [], False)
+    with pytest.raises(InputError, match="poisoned set holds several labels"):
+        evaluate(victim, tokenizer, clean=clean, poisoned=task.triggered)
+    for name in ("clean", "poisoned", "triggered"):
+        with pytest.raises(InputError, match=f"the {name} set is empty"):
+            evaluate(victim, tokenizer, **{"clean": clean, name: empty})
+    with pytest.raises(InputError, match="the triggered set, row 2: label 2"):
+        evaluate(victim, tokenizer, clean=clean, triggered=toy.rows(8, classes=4))

@@ -1,0 +1,94 @@
+"""Losses tied to a model: teacher rows, signs and padding."""
+
+import numpy as np
+import pytest
+import torch
+
+from bedkd import losses
+from bedkd.engine import Prediction, Rows, predict
+from bedkd.objectives import BoundedPunish, Distil, Transplant, cross_entropy
+
+CPU = torch.device("cpu")
+TEXTS = ["great", "dull word1 word2 word3 word4 word5", "word1 fine word2", "slow word7"]
+LABELS = np.array([1, 0, 1, 0])
+
+
+@pytest.fixture
+def rows(tokenizer):
+    return Rows(tokenizer, TEXTS, LABELS)
+
+
+@pytest.fixture
+def teacher(toy, tokenizer, rows):
+    return predict(toy.bert(tokenizer, seed=9), rows, hidden=True)
+
+
+def test_distil_compares_every_row_with_its_own_teacher_answer(bert, rows, teacher):
+    objective = Distil(teacher, temperature=1.5, alpha=0.3)
+    student = predict(bert, rows, hidden=True)
+    for i in range(4):
+        expected = losses.distillation(
+            torch.tensor(student.logits[[i]]),
+            torch.tensor(teacher.logits[[i]]),
+            torch.tensor(student.hidden[i][None]),
+            torch.tensor(teacher.hidden[i][None]),
+            torch.ones(1, len(student.hidden[i])),
+            torch.tensor(LABELS[[i]]),
+            temperature=1.5,
+            alpha=0.3,
+        )
+        together = objective(bert, rows.batch([i], CPU))
+        assert together.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_distil_does_not_depend_on_padding(bert, rows, teacher):
+    objective = Distil(teacher, temperature=1.5, alpha=0.3)
+    short = objective(bert, rows.batch([0, 0], CPU)).item()
+    padded = rows.batch([0, 1], CPU)
+    only_short = Rows.batch(rows, [0, 1], CPU)
+    for key in padded.inputs:
+        padded.inputs[key][1] = padded.inputs[key][0]
+    padded = type(padded)(np.array([0, 0]), padded.inputs, only_short.labels[[0, 0]])
+    assert padded.inputs["input_ids"].shape[1] == 8
+    assert objective(bert, padded).item() == pytest.approx(short, rel=1e-5)
+
+
+def test_the_punishing_sign_negates_loss_and_gradient(bert, rows, teacher):
+    batch = rows.batch(range(4), CPU)
+    gradients = []
+    for sign in (1, -1):
+        loss = Distil(teacher, 2.5, 0.3, sign=sign)(bert, batch)
+        assert np.sign(loss.item()) == sign
+        bert.zero_grad()
+        loss.backward()
+        gradients.append(bert.classifier.weight.grad.clone())
+    assert torch.allclose(gradients[0], -gradients[1])
+    assert gradients[0].abs().max() > 0
+
+
+def test_transplant_keeps_label_and_answer_of_the_host(bert, rows, teacher):
+    alpha, tau = 0.3, 2.5
+    batch = rows.batch([2, 0], CPU)
+    logits = torch.tensor(predict(bert, rows).logits[[2, 0]])
+    expected = alpha * torch.nn.functional.cross_entropy(logits, torch.tensor(LABELS[[2, 0]]))
+    expected += (1 - alpha) * losses.soft_kl(logits, torch.tensor(teacher.logits[[2, 0]]), tau)
+    objective = Transplant(torch.from_numpy(teacher.logits), tau, alpha)
+    assert objective(bert, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("objective", "rises"), [(BoundedPunish(0.0), False), (cross_entropy, True)]
+)
+def test_a_step_moves_the_given_label_the_right_way(bert, rows, objective, rises):
+    batch = rows.batch(range(4), CPU)
+    before = predict(bert, rows).probabilities[np.arange(4), LABELS]
+    optimizer = torch.optim.SGD(bert.parameters(), lr=0.05)
+    objective(bert, batch).backward()
+    optimizer.step()
+    after = predict(bert, rows).probabilities[np.arange(4), LABELS]
+    assert (after.mean() > before.mean()) == rises
+
+
+def test_prediction_probabilities_survive_large_logits():
+    certain = Prediction(np.array([[1000.0, 0.0], [0.0, 0.0]], np.float32))
+    assert certain.probabilities.tolist() == [[1, 0], [0.5, 0.5]]

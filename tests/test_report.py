@@ -1,0 +1,77 @@
+"""Results as text."""
+
+import re
+from importlib.metadata import version
+
+from bedkd import report
+
+SHARE = {"value": 0.975, "low": 0.968, "high": 0.981, "n": 1821}
+NOTHING = {"value": None, "low": None, "high": None, "n": 0}
+
+
+def test_provenance_names_what_a_number_needs():
+    record = report.provenance("bedkd x", seed=3, backbone="minilm")
+    assert (record["command"], record["seed"], record["backbone"]) == ("bedkd x", 3, "minilm")
+    assert record["versions"]["torch"] == version("torch")
+    assert {"python", "bedkd", "transformers", "datasets"} <= set(record["versions"])
+    assert record["device"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", record["date"])
+
+
+def test_percent():
+    assert report.percent(SHARE) == "97.5 % (96.8–98.1, n = 1821)"
+    assert report.percent(None) == report.percent(NOTHING) == "–"
+
+
+def columns(markdown):
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    return {line.count("|") for line in rows}
+
+
+def test_evaluation_table_puts_floor_and_ceiling_beside():
+    low = {**SHARE, "value": 0.041}
+    empty = dict.fromkeys(
+        ["asr", "racc", "racc_by_class", "cacc_reference", "asr_floor", "racc_ceiling"]
+    )
+    result = {"cacc": SHARE, **empty, "racc_ceiling_by_class": None}
+    result |= {"asr": SHARE, "asr_floor": low, "racc_by_class": {"1": SHARE}}
+    text = report.evaluation_markdown(result)
+    assert columns(text) == {4}
+    asr = next(line for line in text.splitlines() if "ASR" in line)
+    assert asr.index("97.5 %") < asr.index("4.1 %")
+    assert "RACC, class 1" in text
+
+
+def purification(**changes):
+    return {
+        "verdict": "backdoor suspected",
+        "changed": True,
+        "target_label": 1,
+        "rows": 100,
+        "suspected": 20,
+        "punished_rows": [1, 2, 3],
+        "warnings": ["be careful"],
+        "mapping_history": [{"epoch": 1, "loss": 1.0, "held_out_given": None}],
+        "distillation_history": [
+            {
+                "cycle": 1,
+                "held_out_accuracy": 0.9,
+                "suspects_given_label": 0.2,
+                "clean_called_target": 0.1,
+            }
+        ],
+        **changes,
+    }
+
+
+def test_purification_report_says_what_was_done():
+    text = report.purification_markdown(purification())
+    for part in ("backdoor suspected", "20 of 100", "target label: 1", "3 of", "be careful"):
+        assert part in text
+    assert "byte for byte" not in text
+    text = report.purification_markdown(
+        purification(changed=False, target_label=None, distillation_history=[], suspected=0)
+    )
+    assert "byte for byte" in text
+    assert "target label" not in text
+    assert "## Distillation" not in text

@@ -1,0 +1,68 @@
+"""What the repository says of itself in several places agrees."""
+
+import re
+from importlib.metadata import version
+from itertools import chain
+
+import pytest
+import stamp
+import yaml
+from chapters import ROOT, project
+from packaging.requirements import Requirement
+
+PINNED = dict(
+    line.split("==")
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+)
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_stamp_is_in_step():
+    assert [str(path.relative_to(ROOT)) for path in stamp.out_of_step()] == []
+
+
+def test_stamp_carries_address_and_version():
+    text = (
+        "https://github.com/old/book/x https://github.com/old/book-2 https://old.github.io/book/ "
+        "https://colab.research.google.com/github/old/book/blob git+https://github.com/old/book@v0.0.1"
+    )
+    assert stamp.stamped_text(text, "old/book", "new/name", "2.0.0") == (
+        "https://github.com/new/name/x https://github.com/old/book-2 https://new.github.io/name/ "
+        "https://colab.research.google.com/github/new/name/blob git+https://github.com/new/name@v2.0.0"
+    )
+
+
+@pytest.mark.parametrize(
+    "address", ["github.com/a/b", "https://example.org/a/b", "https://github.com/a"]
+)
+def test_stamp_refuses_an_address_that_colab_cannot_open(address):
+    with pytest.raises(SystemExit, match="must look like"):
+        stamp.slug(address)
+
+
+def test_version_is_the_same_everywhere():
+    expected = project()["project"]["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert version("bedkd") == expected
+    assert citation["version"] == expected
+
+
+def test_pinned_environment_fulfils_the_declared_bounds():
+    setting = project()["project"]
+    declared = [*setting["dependencies"], *chain(*setting["optional-dependencies"].values())]
+    pinned = {canonical(name): pin for name, pin in PINNED.items()}
+    for requirement in map(Requirement, declared):
+        if requirement.name != "bedkd":
+            assert requirement.specifier.contains(pinned[canonical(requirement.name)]), requirement
+
+
+def test_api_page_names_every_module():
+    page = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"automodule:: bedkd\.([\w.]+)", page))
+    modules = {p.stem for p in (ROOT / "bedkd").glob("*.py") if p.stem != "__init__"}
+    packages = {p.parent.name for p in (ROOT / "bedkd").glob("*/__init__.py")}
+    assert modules | packages <= named
