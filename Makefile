@@ -4,12 +4,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks format stamp lock clean
+.PHONY: help book test notebooks results format stamp lock clean
 
 help:
 	@echo "make book        run the notebooks whose inputs changed, build the book, say where to open it"
 	@echo "make test        everything a change must pass: ruff, pytest, notebooks, book, browser"
 	@echo "make notebooks   run the notebooks and store their outputs in notebooks/ (before a commit)"
+	@echo "make results     write book/results.md from the measured files in results/"
 	@echo "make format      let ruff format and repair"
 	@echo "make stamp       carry repository address, version and setup cell everywhere"
 	@echo "make lock        make requirements.txt anew from pyproject.toml"
@@ -41,6 +42,9 @@ test: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python tools/run_notebooks.py --write
+
+results: $(READY)
+	$(BIN)/python tools/results_page.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
