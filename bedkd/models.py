@@ -81,7 +81,9 @@ def _source(name: str | Path) -> tuple[str, str | None]:
     return identifier, revision or REVISIONS.get(identifier)
 
 
-def _load(name: str | Path, **config_changes) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _load(
+    name: str | Path, *, new_head: bool = False, **config_changes
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     source, revision = _source(name)
     common = {"revision": revision, "trust_remote_code": False}
     try:
@@ -91,9 +93,13 @@ def _load(name: str | Path, **config_changes) -> tuple[PreTrainedModel, PreTrain
             tokenizer.pad_token = tokenizer.eos_token
         config.pad_token_id = tokenizer.pad_token_id
         model = AutoModelForSequenceClassification.from_pretrained(
-            source, config=config, use_safetensors=True, **common
+            source,
+            config=config,
+            use_safetensors=True,
+            ignore_mismatched_sizes=new_head,  # the head of another number of classes
+            **common,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"model {name}: cannot be loaded ({str(error).splitlines()[0]}); give 'minilm', a "
             "folder written by save_pretrained, or a hub id (hub ids need a network)"
@@ -131,7 +137,7 @@ def load_backbone(
         changes["num_hidden_layers"] = layers
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return _load(name, **changes)
+        return _load(name, new_head=True, **changes)
 
 
 def load_checkpoint(

@@ -49,13 +49,19 @@ def toc_files() -> list[str]:
     return found
 
 
-def library_hash() -> str:
+def tree_hash(*, with_results: bool = True) -> str:
     """Hash of everything outside a notebook that its outputs depend on: the library with its data
-    files, the pinned environment and the committed results."""
+    files, the pinned environment and the committed results.
+
+    Models do not depend on results: their cache leaves them out.
+    """
     digest = hashlib.sha256()
     files = [ROOT / "requirements.txt"]
-    for folder, kinds in {"bedkd": {".py", ".json", ".txt"}, "results": {".json"}}.items():
-        files += [p for p in sorted((ROOT / folder).rglob("*")) if p.suffix in kinds]
+    files += [
+        p for p in sorted((ROOT / "bedkd").rglob("*")) if p.suffix in {".py", ".json", ".txt"}
+    ]
+    if with_results:
+        files += sorted((ROOT / "results").rglob("*.json"))
     for path in files:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -69,7 +75,7 @@ def notebook_environment() -> dict[str, str]:
     while the library is being changed; so each state of the library gets a cache of its own here.
     """
     return {
-        "BEDKD_CACHE": str(ROOT / "_build" / "cache" / library_hash()[:16]),
+        "BEDKD_CACHE": str(ROOT / "_build" / "cache" / tree_hash(with_results=False)[:16]),
         "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel installed for the user must not step in
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }

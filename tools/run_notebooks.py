@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import nbformat
-from chapters import ROOT, chapters, code_cells, library_hash, notebook_environment, read
+from chapters import ROOT, chapters, code_cells, notebook_environment, read, tree_hash
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -60,7 +60,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
         SystemExit: it has not been run since its code or the library changed.
     """
     notebook, kept = read(path), kept_outputs(path)
-    if kept is None or kept["key"] != key(notebook, library_hash()):
+    if kept is None or kept["key"] != key(notebook, tree_hash()):
         sys.exit(f"{path.name} has changed since it was run: run tools/run_notebooks.py first")
     return merge(notebook, kept)
 
@@ -117,7 +117,7 @@ def main() -> None:
     drop_old_caches()
 
     paths = [p.resolve() for p in options.notebooks] or chapters()
-    library = library_hash()
+    library = tree_hash()
     for number, path in enumerate(paths, start=1):
         label = f"[{number}/{len(paths)}] {path.name}"
         notebook, kept = read(path), kept_outputs(path)
