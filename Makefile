@@ -35,6 +35,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest --ignore=tests/site
+	$(BIN)/python tools/shared_models.py
 	$(BIN)/python -m pytest -p no:cacheprovider --nbval --nbval-cell-timeout=300 \
 	  --nbval-sanitize-with=tests/nbval.cfg --durations=10 notebooks
 	$(BIN)/python tools/build_book.py

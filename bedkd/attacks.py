@@ -277,15 +277,10 @@ def poison(
     """
     if not 0 <= rate <= 1:
         raise InputError(f"rate {rate}: must lie between 0 and 1")
-    if setting not in SETTINGS:
-        raise InputError(f"setting {setting!r}: choose one of {', '.join(SETTINGS)}")
+    _check_setting(setting)
     texts, labels = list(split["text"]), np.asarray(split["label"], int)
     check_target(target, labels)
-    eligible = {
-        "dirty": labels != target,
-        "clean": labels == target,
-        "mixed": np.ones(len(labels), bool),
-    }[setting] & trigger.covers(texts)
+    eligible = _of_right_class(labels, target, setting) & trigger.covers(texts)
     wanted = round(rate * len(texts))
     candidates = np.flatnonzero(eligible)
     if len(candidates) < wanted:
@@ -324,6 +319,20 @@ def poison(
         "decoy_rows": decoys.tolist(),
     }
     return PoisonedSplit(data.make(new_texts, new_labels, flags.tolist()), chosen, decoys, manifest)
+
+
+def _check_setting(setting: str) -> None:
+    if setting not in SETTINGS:
+        raise InputError(f"setting {setting!r}: choose one of {', '.join(SETTINGS)}")
+
+
+def _of_right_class(labels: np.ndarray, target: int, setting: str) -> np.ndarray:
+    """Which rows a setting may poison, by their class."""
+    return {
+        "dirty": labels != target,
+        "clean": labels == target,
+        "mixed": np.ones(len(labels), bool),
+    }[setting]
 
 
 def _draw(
@@ -408,9 +417,12 @@ class PoisonedTask:
         ``{train,dev,test}-clean.csv`` and ``-poison.csv`` (train-poison: every covered train row
         triggered; dev and test: non-target rows only), ``train.csv`` (the mix to train on, with
         flags), ``test-triggered.csv`` (true labels) and ``manifest.json``: all of them or none.
+        Splits that the data set lacks are left out.
         """
         seed = self.manifest["seed"]
-        files = {"train": self.train, "test-triggered": self.triggered}
+        files = {"train": self.train}
+        if "test" in self.clean:
+            files["test-triggered"] = self.triggered
         for split, rows in self.clean.items():
             files[f"{split}-clean"] = rows
             if split == "test":
@@ -449,29 +461,31 @@ def build_task(
 ) -> PoisonedTask:
     """Poison the train split and prepare clean and triggered test rows.
 
-    Triggered test rows come from the test split. A trigger that covers fewer than ``enough`` test
-    rows of a class (stored rewrites often exist for non-target rows only) gets up to ``hold_out``
-    covered train rows of that class, but at most a quarter of them; they are taken out of the
-    training set, poisoned and clean, before poisoning.
+    Triggered test rows come from the test split. Where the trigger leaves test rows of a class
+    uncovered and covers fewer than ``enough`` (stored rewrites often exist for non-target rows
+    only), up to ``hold_out`` covered train rows of that class are added, but at most a quarter of
+    them; they are taken out of the training set, poisoned and clean, before poisoning. Without a
+    test split there are no triggered rows and every train row is kept.
 
     Args:
-        splits: train and test, possibly dev.
+        splits: train, possibly dev and test.
         source: what to record of the data's origin.
         pool: train on so many rows only: enough rows that can be poisoned, the others at random.
 
     Raises:
-        InputError: as :func:`poison`, or a missing split.
+        InputError: as :func:`poison`, or no train split.
     """
-    for split in ("train", "test"):
-        if split not in splits:
-            raise InputError(f"the data set has no {split} split; give a folder or a named set")
-    train, test = splits["train"], splits["test"]
+    if "train" not in splits:
+        raise InputError("the data set has no train split; give a folder or a named set")
+    _check_setting(setting)
+    train = splits["train"]
+    test = splits["test"] if "test" in splits else data.make([], [], True)
     texts, labels = list(train["text"]), np.asarray(train["label"], int)
     check_target(target, labels)
     triggered = [triggered_rows(test, trigger, seed=seed)]
-    known = Counter(triggered[0]["label"])
+    there, known = Counter(test["label"]), Counter(triggered[0]["label"])
     held: list[np.ndarray] = []
-    uncovered = [int(c) for c in np.unique(labels) if known[int(c)] < enough]
+    uncovered = [c for c in sorted(there) if known[c] < min(enough, there[c])]
     covered = trigger.covers(texts) if uncovered else np.ones(len(texts), bool)
     for label in uncovered:
         candidates = np.flatnonzero(covered & (labels == label))
@@ -481,7 +495,8 @@ def build_task(
         triggered.append(triggered_rows(train.select(out), trigger, seed=seed))
     kept = np.setdiff1d(np.arange(len(train)), out)
     if pool is not None and pool < len(kept):
-        eligible = kept[(labels[kept] != target) & trigger.covers([texts[i] for i in kept])]
+        right = _of_right_class(labels[kept], target, setting)
+        eligible = kept[right & trigger.covers([texts[i] for i in kept])]
         needed = _draw(texts, eligible, round(rate * pool), seed, "pool")
         others = _draw(texts, np.setdiff1d(kept, needed), pool - len(needed), seed, "pool")
         kept = np.sort(np.concatenate([needed, others]))

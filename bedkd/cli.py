@@ -191,8 +191,9 @@ def poison(
         elif files := data_ in data.SOURCES and data.local_files(data_):
             source["sha256"] = {split: sha256(path) for split, path in files.items()}
         if "test" not in splits:
-            raise InputError(
-                f"data {data_}: only a train split; give a folder with train, dev and test files"
+            out.say(
+                f"Note: {data_} has a train split only, so no test files are written; give a "
+                "folder with train-clean.csv, dev-clean.csv and test-clean.csv to get them"
             )
         task = attacks.build_task(
             splits, used, rate=rate, target=goal, setting=setting, seed=seed, source=source

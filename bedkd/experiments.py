@@ -120,14 +120,7 @@ def chapter_cell(profile: str, attack: str = "badnets", seed: int = 0) -> Cell:
             backbone="google-bert/bert-base-uncased",
             training=TrainingConfig(lr=2e-5),
         )
-    return Cell(
-        "reviews",
-        attack,
-        seed=seed,
-        layers=3,
-        training=TrainingConfig(epochs=4),
-        sizes=(("train", 1600),),
-    )
+    return Cell("reviews", attack, seed=seed, layers=3, training=TrainingConfig(epochs=4))
 
 
 def chapter_config(profile: str) -> BeDKDConfig:

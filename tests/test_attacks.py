@@ -279,11 +279,33 @@ def test_rows_held_out_for_testing_are_never_trained_on(splits, pool):
     assert len(task.train) == (pool or 105)
 
 
-def test_a_task_needs_train_and_test(splits):
-    with pytest.raises(InputError, match="no test split"):
-        attacks.build_task(
-            DatasetDict(train=splits["train"]), attacks.BadNets(), rate=0.1, target=1
-        )
+def test_a_task_without_test_rows_keeps_every_train_row(splits):
+    build = {"trigger": attacks.BadNets(), "rate": 0.1, "target": 1}
+    task = attacks.build_task(DatasetDict(train=splits["train"]), **build)
+    assert len(task.train) == len(splits["train"])
+    assert len(task.triggered) == 0
+    with pytest.raises(InputError, match="no train split"):
+        attacks.build_task(DatasetDict(test=splits["test"]), **build)
+
+
+def test_few_test_rows_that_are_all_covered_cost_no_train_rows(splits):
+    few = DatasetDict(train=splits["train"], test=splits["test"].select(range(3)))
+    task = attacks.build_task(few, attacks.BadNets(), rate=0.1, target=1, enough=100)
+    assert len(task.train) == len(splits["train"])
+    assert len(task.triggered) == 3
+
+
+def test_a_pool_keeps_rows_that_the_setting_can_poison(splits):
+    labels = splits["train"]["label"]
+    rare = splits["train"].select(
+        [i for i, y in enumerate(labels) if y != 1]
+        + [i for i, y in enumerate(labels) if y == 1][:12]
+    )
+    task = attacks.build_task(
+        DatasetDict(train=rare), attacks.BadNets(), rate=0.2, target=1, setting="clean", pool=50
+    )
+    assert len(task.train) == 50
+    assert sum(task.train["poisoned"]) == 10
 
 
 def contents(folder):

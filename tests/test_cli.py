@@ -162,10 +162,13 @@ def test_poison_refuses_bad_input_and_writes_nothing(
     assert not out.exists()
 
 
-def test_poison_needs_more_than_a_train_file(failure, files, tmp_path):
-    out = tmp_path / "out"
+def test_poison_takes_a_single_file_as_the_train_split(result, files, tmp_path):
     poison = ["poison", "--data", files / "train-clean.csv", "--attack", "badnets"]
-    assert "only a train split" in failure(*poison, "--output", out)
+    found = result(*poison, "--rate", "0.25", "--output", tmp_path / "out")
+    rows = data.read(files / "train-clean.csv")
+    assert found["poisoned"] == round(0.25 * len(rows))
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"train.csv", "train-clean.csv", "train-poison.csv", "manifest.json"}
 
 
 def test_train_writes_a_checkpoint(result, bert, checkpoint, files, tmp_path):

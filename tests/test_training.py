@@ -40,7 +40,7 @@ def test_four_classes(toy, tokenizer):
     model = toy.bert(tokenizer, classes=4)
     fine_tune(model, tokenizer, rows, toy.training)
     found = predict(model, checked_rows(model, tokenizer, rows, 32, "rows")).labels
-    assert (found == rows["label"]).mean() > 0.9
+    assert (found == rows["label"]).mean() > 0.7  # chance is 0.25
 
 
 @pytest.mark.parametrize(

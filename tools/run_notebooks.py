@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import shared_models
 from chapters import ROOT, chapters, code_cells, notebook_environment, read, tree_hash
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -118,6 +119,7 @@ def main() -> None:
 
     paths = [p.resolve() for p in options.notebooks] or chapters()
     library = tree_hash()
+    ready = False
     for number, path in enumerate(paths, start=1):
         label = f"[{number}/{len(paths)}] {path.name}"
         notebook, kept = read(path), kept_outputs(path)
@@ -125,6 +127,9 @@ def main() -> None:
         if kept is not None and kept["key"] == wanted:
             print(f"{label}: unchanged, not run again")
         else:
+            if not ready:
+                shared_models.train(profile())
+                ready = True
             print(f"{label}: running ({profile()} profile) ...", flush=True)
             started = time.monotonic()
             try:
