@@ -20,7 +20,7 @@ PROFILES = ("quick", "full")
 _FROM_ENVIRONMENT = os.environ.get("BEDKD_PROFILE")
 
 
-def setup(profile: str = "quick", *, minutes_quick: float, minutes_full: float) -> str:
+def setup(profile: str = "quick", *, minutes_quick: float, minutes_full: float | None) -> str:
     """Prepare a notebook session and print its versions, device, profile and expected time.
 
     Progress bars and warnings of the Hugging Face libraries are turned off and figures get the
@@ -30,7 +30,8 @@ def setup(profile: str = "quick", *, minutes_quick: float, minutes_full: float) 
     Args:
         profile: "quick" (CPU, minutes) or "full" (GPU, paper-sized).
         minutes_quick: measured minutes of the chapter in the quick profile, on two CPU cores.
-        minutes_full: expected minutes of the chapter in the full profile, on one T4 GPU.
+        minutes_full: measured minutes of the chapter in the full profile, on one T4 GPU; None
+            if nobody has timed it.
 
     Returns:
         The profile that holds.
@@ -52,7 +53,8 @@ def setup(profile: str = "quick", *, minutes_quick: float, minutes_full: float) 
         "full": (minutes_full, "a T4 GPU"),
     }[chosen]
     print(f"Python {platform.python_version()}, {libraries}")
-    print(f"{chosen} profile on {device}: about {minutes:g} minutes on {where}")
+    expected = f"about {minutes:g} minutes" if minutes is not None else "not timed yet"
+    print(f"{chosen} profile on {device}: {expected} on {where}")
     if chosen == "full" and device == "cpu":
         print(
             "No GPU found: the full profile is meant for one (in Colab: Runtime, Change runtime)."

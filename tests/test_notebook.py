@@ -25,6 +25,8 @@ def test_setup_takes_the_choice_of_the_cell_each_time_it_runs(capsys):
     assert "about 20 minutes on a T4 GPU" in capsys.readouterr().out
     assert notebook.setup("quick", minutes_quick=1.5, minutes_full=20) == "quick"
     assert "about 1.5 minutes on two CPU cores" in capsys.readouterr().out
+    notebook.setup("full", minutes_quick=1.5, minutes_full=None)
+    assert "not timed yet on a T4 GPU" in capsys.readouterr().out
 
 
 def test_environment_decides_over_the_cell(monkeypatch):
