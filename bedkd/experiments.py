@@ -234,14 +234,19 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
     }
 
 
-def defend(cell: Cell, config: str = "default", *, progress: bool = False) -> dict:
+def defend(
+    cell: Cell, config: str = "default", *, undefended: dict, progress: bool = False
+) -> dict:
     """Purify the cell's victim with the clean dev rows as trusted set, and evaluate.
 
     The defence sees the dev split and the training mix; test rows and flags are only used here,
     afterwards, to judge it.
+
+    Args:
+        undefended: the ``undefended`` part of what :func:`measure` returned: floor and ceiling
+            do not change with the defence and are taken from it.
     """
-    measured = measure(cell, progress=progress)
-    model, tokenizer = victim(cell)
+    model, tokenizer = victim(cell, progress=progress)
     built = task(cell)
     purified = purify(
         model,
@@ -252,30 +257,31 @@ def defend(cell: Cell, config: str = "default", *, progress: bool = False) -> di
         seed=cell.seed,
         progress=progress,
     )
-    flags = np.asarray(built.train["poisoned"], bool)
-    reference = victim(cell.reference)
     result = evaluate(
         purified.model,
         tokenizer,
         clean=built.clean["test"],
         poisoned=built.poisoned_test,
         triggered=built.triggered,
-        reference=reference,
         max_length=cell.training.max_length,
         progress=progress,
     )
+    flags = np.asarray(built.train["poisoned"], bool)
     summary = purified.to_dict()
     punished = summary.pop("punished_rows")
     return {
-        **measured,
-        "command": _command(cell, config),
+        "cell": asdict(cell),
+        **report.provenance(_command(cell, config), seed=cell.seed, backbone=cell.backbone),
+        "training_seconds": training_seconds(cell),
+        "task": _manifest_summary(built),
+        "undefended": undefended,
         "defence": config,
         "report": summary,
         "detection": metrics.detection(
             purified.scores.suspicion, purified.suspected, flags
         ).to_dict(),
         "punished_precision": metrics.Share.of(flags[punished]).to_dict(),
-        "defended": result,
+        "defended": {k: undefended[k] if v is None else v for k, v in result.items()},
     }
 
 
@@ -301,18 +307,36 @@ def _command(cell: Cell, config: str | None = None) -> str:
 def run(
     cell: Cell, folder: str | Path, config: str | None = None, *, progress: bool = False
 ) -> Path:
-    """Measure a cell, with a defence if ``config`` is given, unless its JSON exists already.
+    """Measure a cell undefended, then with a defence if ``config`` is given; each measurement is
+    one JSON, and one that exists is not made again.
+
+    Returns:
+        The JSON of the defence if one is given, else of the undefended cell.
 
     Raises:
         InputError: the JSON of that name holds another cell, say one with another pool.
     """
-    stage = f"defended-{config}" if config else "undefended"
-    path = Path(folder) / stage / f"{cell.name}.json"
-    if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))["cell"]
-        if stored != json.loads(json.dumps(asdict(cell))):
-            raise InputError(f"{path}: holds a cell with other settings; give another folder")
-        log.info("%s exists", path)
+    path = Path(folder) / "undefended" / f"{cell.name}.json"
+    if _finished(path, cell):
+        measured = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        measured = measure(cell, progress=progress)
+        write_json(measured, path)
+    if config is None:
         return path
-    result = defend(cell, config, progress=progress) if config else measure(cell, progress=progress)
-    return write_json(result, path)
+    path = Path(folder) / f"defended-{config}" / path.name
+    if not _finished(path, cell):
+        undefended = measured["undefended"]
+        write_json(defend(cell, config, undefended=undefended, progress=progress), path)
+    return path
+
+
+def _finished(path: Path, cell: Cell) -> bool:
+    """Whether ``path`` holds the measurement of this very cell."""
+    if not path.is_file():
+        return False
+    stored = json.loads(path.read_text(encoding="utf-8"))["cell"]
+    if stored != json.loads(json.dumps(asdict(cell))):
+        raise InputError(f"{path}: holds a cell with other settings; give another folder")
+    log.info("%s exists", path)
+    return True

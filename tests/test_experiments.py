@@ -151,6 +151,11 @@ def test_a_defended_cell_judges_what_purify_found(cell, tmp_path, monkeypatch, a
     path = experiments.run(cell, tmp_path / "results", "quick")
     record = json.loads(path.read_text(encoding="utf-8"))
     assert path.parent.name == "defended-quick"
+    beside = tmp_path / "results" / "undefended" / path.name
+    undefended = json.loads(beside.read_text(encoding="utf-8"))["undefended"]
+    assert record["undefended"] == undefended
+    for key in ("asr_floor", "racc_ceiling", "racc_ceiling_by_class", "cacc_reference"):
+        assert record["defended"][key] == undefended[key]
     assert record["command"].endswith("--defence quick")
     assert record["detection"]["recall"]["n"] == 24
     assert record["punished_precision"]["n"] == 32

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
@@ -90,6 +91,36 @@ def run(path: Path) -> list[list[dict]]:
     return [cell.outputs for cell in code_cells(notebook)]
 
 
+def run_all(paths: list[Path], keys: dict[Path, str]) -> None:
+    """Run chapters side by side and keep the outputs of each as soon as it is done.
+
+    Raises:
+        SystemExit: a chapter failed; the others that were running are kept first.
+    """
+
+    def run_one(path: Path) -> str | None:
+        started = time.monotonic()
+        try:
+            outputs = run(path)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            return f"{error}\n\n{path.name} failed; the cell and its error are above"
+        seconds = time.monotonic() - started
+        kept = {"key": keys[path], "seconds": round(seconds, 1), "outputs": outputs}
+        write_atomically(store(path), json.dumps(kept))
+        print(f"{path.name}: done in {seconds:.0f} s", flush=True)
+        return None
+
+    side_by_side = min(2, os.cpu_count() or 1) if profile() == "quick" else 1
+    print(f"running {len(paths)} chapters ({profile()} profile) ...", flush=True)
+    with ThreadPoolExecutor(side_by_side) as pool:
+        # The longest chapters are late in the book: begin with them.
+        jobs = [pool.submit(run_one, path) for path in reversed(paths)]
+        for job in as_completed(jobs):
+            if job.result() is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
+                sys.exit(job.result())
+
+
 def write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -119,29 +150,21 @@ def main() -> None:
 
     paths = [p.resolve() for p in options.notebooks] or chapters()
     library = tree_hash()
-    ready = False
-    for number, path in enumerate(paths, start=1):
-        label = f"[{number}/{len(paths)}] {path.name}"
-        notebook, kept = read(path), kept_outputs(path)
-        wanted = key(notebook, library)
-        if kept is not None and kept["key"] == wanted:
-            print(f"{label}: unchanged, not run again")
+    wanted = {path: key(read(path), library) for path in paths}
+    stale = []
+    for path in paths:
+        kept = kept_outputs(path)
+        if kept is not None and kept["key"] == wanted[path]:
+            print(f"{path.name}: unchanged, not run again")
         else:
-            if not ready:
-                shared_models.train(profile())
-                ready = True
-            print(f"{label}: running ({profile()} profile) ...", flush=True)
-            started = time.monotonic()
-            try:
-                outputs = run(path)
-            except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-                sys.exit(f"{error}\n\n{path.name} failed; the cell and its error are above")
-            seconds = time.monotonic() - started
-            kept = {"key": wanted, "seconds": round(seconds, 1), "outputs": outputs}
-            write_atomically(store(path), json.dumps(kept))
-            print(f"{label}: done in {seconds:.0f} s", flush=True)
-        if options.write:
-            write_atomically(path, nbformat.writes(merge(notebook, kept)) + "\n")
+            stale.append(path)
+    if stale:
+        shared_models.train(profile())
+        run_all(stale, wanted)
+    if options.write:
+        for path in paths:
+            merged = merge(read(path), kept_outputs(path))
+            write_atomically(path, nbformat.writes(merged) + "\n")
 
 
 if __name__ == "__main__":

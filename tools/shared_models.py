@@ -1,7 +1,6 @@
 """Train the two models that all chapters share, victim and reference, unless the cache has them.
 
-Each gets a process and half of the cores: small models gain little from more threads, so both are
-ready in little more than the time of one.
+Each gets a process of its own, so both are ready in little more than the time of one.
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ experiments.victim(cell.reference if sys.argv[2] == "reference" else cell)
 def train(profile: str) -> None:
     """Train what is missing; stop with an error message if a model cannot be trained."""
     started = time.monotonic()
-    threads = str(max(1, (os.cpu_count() or 2) // 2))
-    environment = {**notebook_environment(), **os.environ, "OMP_NUM_THREADS": threads}
+    environment = {**notebook_environment(), **os.environ}
     running = [
         subprocess.Popen([sys.executable, "-c", ONE, profile, which], env=environment)
         for which in ("victim", "reference")
