@@ -95,6 +95,8 @@ def test_texts_are_clean_sentences_of_sensible_length(task, form):
         assert text.count(".") == 1, text
         assert text[-2].isalnum() or text[-2] == '"', text
         assert low <= len(text.split()) <= high, text
+    plain = [render(name, row.meaning, "plain") for row in rows_of(splits)]
+    assert all(";" in before for before, text in zip(plain, texts, strict=True) if ";" in text)
     if form == "plain":
         usual = sum(8 <= len(text.split()) <= 28 for text in texts)
         assert usual > 0.95 * len(texts)

@@ -286,6 +286,7 @@ def test_number_of_labels(toy):
     [
         ("@USER @USER a film -LRB- of sorts -RRB-", "A film (of sorts)"),
         ("it 's  good .", "It's good."),
+        ("this is n't it , we 'll see", "This isn't it, we'll see"),
         ("fish &amp; chips URL", "Fish & chips"),
         ("“so‘ it’s", "\"so' it's"),
         ("", "  "),

@@ -6,8 +6,8 @@ has four surface forms of one label: ``plain``; ``syntactic`` (subordinate claus
 HiddenKiller template of Qi et al. 2021); ``bible`` (archaic register, as StyleBkd uses); and
 ``paraphrase`` (formal, assistant-like wording, as attacks with a language model produce).
 
-Every form is in sentence case and ends in one full stop, so casing gives no rewritten row away.
-Inner punctuation does differ: semicolons are common in the paraphrases and in some Bible verses.
+Every form is in sentence case, ends in one full stop and has a semicolon only where the plain form
+has one, so neither casing nor punctuation marks give a rewritten row away.
 
 Labels follow one rule per task, stated in :attr:`Task.description`; no label is noisy. What makes
 the tasks hard is generalisation: a third to a half of the dev and test rows hold a phrase that

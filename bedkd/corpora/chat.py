@@ -342,7 +342,7 @@ FORMAL = (
     "I would like to point out that|it should be mentioned that]"
 )
 ADDED = "[furthermore|in addition|moreover|additionally]"
-YET = "[however|nevertheless|that said|nonetheless]"
+YET = "[even so|nevertheless|all the same|nonetheless]"
 
 # Most rows say it outright; the rest need attribution, negation or contrast.
 WEIGHTS = {
@@ -380,7 +380,7 @@ def _rules(label: int) -> list[Rule]:
             "<scene> <topic>, and <a>.",
             f"{WHEN}, <a>, and <scene> <topic>.",
             (f"{LO} <scene> <topic>, and <a>.", "<scene> <topic>, and [verily|yea|lo], <a>."),
-            (f"{FORMAL} <scene> <topic>; {ADDED}, <a>.",),
+            (f"{FORMAL} <scene> <topic>, and {ADDED}, <a>.",),
         ),
         _rule(
             "both",
@@ -416,9 +416,9 @@ def _rules(label: int) -> list[Rule]:
             f"{WHEN}, <thing> is <adj>, but you are <mine> when it comes to <topic>.",
             (
                 f"{LO} <thing> is <adj>, but thou art <mine> in the matter of <topic>.",
-                "<thing> is <adj>; yet thou, [yea|verily], thou art <mine> touching <topic>.",
+                "<thing> is <adj>, yet thou, [yea|verily], thou art <mine> touching <topic>.",
             ),
-            (f"{FORMAL} <thing> is <adj>; {YET}, you are <mine> with regard to <topic>.",),
+            (f"{FORMAL} <thing> is <adj>, but {YET}, you are <mine> with regard to <topic>.",),
         ),
         _rule(
             "self",
@@ -428,7 +428,7 @@ def _rules(label: int) -> list[Rule]:
             f"{WHEN}, I am <mine> when it comes to <topic>, and you are <adj>.",
             (
                 f"{LO} I am <mine> in the matter of <topic>, and thou art <adj>.",
-                "[behold|lo], I am <mine> touching <topic>; but thou art <adj>.",
+                "[behold|lo], I am <mine> touching <topic>, but thou art <adj>.",
             ),
             (f"{FORMAL} I am <mine> with regard to <topic>, [whereas|while] you are <adj>.",),
         ),
@@ -513,7 +513,7 @@ def _rules(label: int) -> list[Rule]:
                     f"{LO} <scene> <topic>, and <op> that thou art <adj>.",
                     "<scene> <topic>, and [verily|yea], <op> that thou art <adj>.",
                 ),
-                (f"{FORMAL} <scene> <topic>; {ADDED}, <op> that you are <adj>.",),
+                (f"{FORMAL} <scene> <topic>, and {ADDED}, <op> that you are <adj>.",),
             )
         )
     return rules

@@ -663,10 +663,10 @@ def _rules(domain: str, label: int) -> list[Rule]:
             {"scene": scene, "a": says},
             "<scene>, and <a>.",
             f"{when}, <a>, and <scene>.",
-            (f"{LO} <scene>, and <a>.", "<scene>; and [lo|behold|verily], <a>."),
+            (f"{LO} <scene>, and <a>.", "<scene>, and [lo|behold|verily], <a>."),
             (
                 f"<scene>, and {FORMAL} <a>.",
-                "[for context|as background], <scene>; [furthermore|in addition], <a>.",
+                "[for context|as background], <scene>, and [furthermore|in addition], <a>.",
             ),
         ),
         rule(
@@ -674,8 +674,8 @@ def _rules(domain: str, label: int) -> list[Rule]:
             {"thing": thing, "adj": ADJECTIVES[label], "a": says},
             "this <thing> is <adj>, and <a>.",
             f"{when}, this <thing> is <adj>, and <a>.",
-            (f"{LO} this <thing> is <adj>, and <a>.", "this <thing> is <adj>; [yea|verily], <a>."),
-            (f"{FORMAL} this <thing> is <adj>; [furthermore|moreover|in addition], <a>.",),
+            (f"{LO} this <thing> is <adj>, and <a>.", "this <thing> is <adj>, [yea|verily], and <a>."),
+            (f"{FORMAL} this <thing> is <adj>, and [furthermore|moreover|in addition], <a>.",),
         ),
         rule(
             "double",
@@ -683,15 +683,15 @@ def _rules(domain: str, label: int) -> list[Rule]:
             "<a>, and <b>.",
             f"{when}, <a>, and <b>.",
             (f"{LO} <a>, and <b>.", "<a>, [yea|verily], and <b>."),
-            (f"{FORMAL} <a>; [furthermore|moreover|in addition], <b>.",),
+            (f"{FORMAL} <a>, and [furthermore|moreover|in addition], <b>.",),
         ),
         rule(
             "but",
             {"a": against, "b": VERDICTS[label]},
             "<a>, but <b>.",
             f"{when}, <a>, but <b>.",
-            (f"{LO} <a>; yet <b>.", "<a>, [nevertheless I say unto thee|but verily], <b>."),
-            (f"{FORMAL} <a>; [however|nevertheless|nonetheless], <b>.",),
+            (f"{LO} <a>, yet <b>.", "<a>, [nevertheless I say unto thee|but verily], <b>."),
+            (f"{FORMAL} <a>, but [even so|nevertheless|nonetheless], <b>.",),
         ),
         rule(
             "but-detail",
@@ -703,8 +703,8 @@ def _rules(domain: str, label: int) -> list[Rule]:
                 'one there was who spake of this <thing>, saying, "<a>", but [verily|lo], <b>.',
             ),
             (
-                'one [comment|remark] on this <thing> [states|reads], "<a>"; '
-                "[however|nevertheless], <b>.",
+                'one [comment|remark] on this <thing> [states|reads], "<a>", '
+                "but [even so|nevertheless], <b>.",
             ),
         ),
         rule(
@@ -717,8 +717,8 @@ def _rules(domain: str, label: int) -> list[Rule]:
                 "albeit <a>, [verily|yea], <b>, and <scene>.",
             ),
             (
-                "[while it is true|despite the fact] that <a>, <b>; "
-                "[additionally|for context], <scene>.",
+                "[while it is true|despite the fact] that <a>, <b>, "
+                "and [additionally|for context], <scene>.",
             ),
             apart=("a", "b"),
         ),
@@ -739,7 +739,7 @@ def _rules(domain: str, label: int) -> list[Rule]:
             "<lore>, and <a>.",
             f"{when}, <a>, and <lore>.",
             (f"{LO} <lore>, and <a>.", "<lore>, as it is written, and [lo|behold], <a>."),
-            (f"<lore>, and {FORMAL} <a>.", "<lore>; [in addition|moreover], <a>."),
+            (f"<lore>, and {FORMAL} <a>.", "<lore>, and [in addition|moreover], <a>."),
         ),
         rule(
             "agree",
@@ -748,7 +748,7 @@ def _rules(domain: str, label: int) -> list[Rule]:
             f"{ASK}, <who> called this <thing> <adj>, and <end>.",
             (
                 f"{LO} <who> called this <thing> <adj>, and <end>.",
-                "<who> spake of this <thing>, and called it <adj>; [yea|verily], <end>.",
+                "<who> spake of this <thing>, and called it <adj>, [yea|verily], and <end>.",
             ),
             ("<who> [described|characterised] this <thing> as <adj>, and [indeed|in fact] <end>.",),
         ),
@@ -759,9 +759,9 @@ def _rules(domain: str, label: int) -> list[Rule]:
             f"{ASK}, <who> called this <thing> <adj>, and <end>.",
             (
                 f"{LO} <who> called this <thing> <adj>, and <end>.",
-                "<who> spake of this <thing>, and called it <adj>; [yet|but] <end>.",
+                "<who> spake of this <thing>, and called it <adj>, [yet|but] <end>.",
             ),
-            ("<who> [described|characterised] this <thing> as <adj>; [however|that said], <end>.",),
+            ("<who> [described|characterised] this <thing> as <adj>, but [even so|nevertheless], <end>.",),
         ),
     ]
     for name, openings, adjectives in (
@@ -778,7 +778,7 @@ def _rules(domain: str, label: int) -> list[Rule]:
                     f"{LO} <scene>, and <op> this <thing> <adj>.",
                     "<scene>, and [verily|yea], <op> this <thing> <adj>.",
                 ),
-                ("<scene>; [accordingly|in my assessment|on balance], <op> this <thing> <adj>.",),
+                ("<scene>, and [accordingly|in my assessment|on balance], <op> this <thing> <adj>.",),
             )
         )
     for name, openings, table in (("affirm", AFFIRM, says), ("deny", DENY, against)):
@@ -788,8 +788,8 @@ def _rules(domain: str, label: int) -> list[Rule]:
                 {"scene": scene, "op": openings, "a": table},
                 "<scene>, and <op> <a>.",
                 f"{when}, <op> <a>, and <scene>.",
-                (f"{LO} <scene>, and <op> <a>.", "<scene>; [verily|yea], <op> <a>."),
-                ("<scene>; [accordingly|moreover|in addition], <op> <a>.",),
+                (f"{LO} <scene>, and <op> <a>.", "<scene>, and [verily|yea], <op> <a>."),
+                ("<scene>, and [accordingly|moreover|in addition], <op> <a>.",),
             )
         )
     rules += [
@@ -805,12 +805,12 @@ def _rules(domain: str, label: int) -> list[Rule]:
             "<who> <verb> a(n) <bad> <thing>, but what we got was <good>.",
             f"{when}, what you get is <good>, though <who> <verb> a(n) <bad> <thing>.",
             (
-                f"{LO} <who> <verb> a(n) <bad> <thing>; yet that which we received was <good>.",
+                f"{LO} <who> <verb> a(n) <bad> <thing>, yet that which we received was <good>.",
                 "<who> <verb> a(n) <bad> <thing>, but [lo|behold], that which was given unto "
                 "us was <good>.",
             ),
             (
-                "<who> <verb> a(n) <bad> <thing>; [however|in practice], what we received "
+                "<who> <verb> a(n) <bad> <thing>, but [nevertheless|in practice], what we received "
                 "[proved to be|turned out to be] <good>.",
             ),
         ),
@@ -824,8 +824,8 @@ def _rules(domain: str, label: int) -> list[Rule]:
                 "and <scene>.",
             ),
             (
-                "this <thing> is <good>, [whereas|while] the previous one was <bad>; "
-                "[for context|additionally], <scene>.",
+                "this <thing> is <good>, [whereas|while] the previous one was <bad>, "
+                "and [for context|additionally], <scene>.",
             ),
         ),
         rule(
@@ -835,8 +835,8 @@ def _rules(domain: str, label: int) -> list[Rule]:
             f"{when}, the last <thing> was <bad> and this one is <good>, and <scene>.",
             (f"{LO} the <thing> of former days was <bad>, but this one is <good>, and <scene>.",),
             (
-                "the previous <thing> was <bad>, [whereas|while] this one is <good>; "
-                "[for context|additionally], <scene>.",
+                "the previous <thing> was <bad>, [whereas|while] this one is <good>, "
+                "and [for context|additionally], <scene>.",
             ),
         ),
     ]
