@@ -388,6 +388,7 @@ def reproduce(
     layers: Annotated[int | None, typer.Option(help="Keep the first so many layers.")] = None,
     pool: Annotated[int | None, typer.Option(help="Train on so many rows only.")] = None,
     epochs: Annotated[int, typer.Option(min=1)] = TrainingConfig.epochs,
+    batch_size: Annotated[int, typer.Option(min=1)] = TrainingConfig.batch_size,
     lr: Lr = None,
     max_length: Annotated[int, typer.Option(min=4)] = TrainingConfig.max_length,
     normalise: Annotated[
@@ -421,6 +422,7 @@ def reproduce(
                 normalise=normalise,
                 training=TrainingConfig(
                     epochs=epochs,
+                    batch_size=batch_size,
                     lr=default_lr(backbone) if lr is None else lr,
                     max_length=max_length,
                 ),

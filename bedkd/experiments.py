@@ -227,7 +227,7 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
     )
     return {
         "cell": asdict(cell),
-        **report.provenance(_command(cell), seed=cell.seed, backbone=cell.backbone),
+        **report.provenance(command(cell), seed=cell.seed, backbone=cell.backbone),
         "training_seconds": training_seconds(cell),
         "task": _manifest_summary(built),
         "undefended": result,
@@ -271,7 +271,7 @@ def defend(
     punished = summary.pop("punished_rows")
     return {
         "cell": asdict(cell),
-        **report.provenance(_command(cell, config), seed=cell.seed, backbone=cell.backbone),
+        **report.provenance(command(cell, config), seed=cell.seed, backbone=cell.backbone),
         "training_seconds": training_seconds(cell),
         "task": _manifest_summary(built),
         "undefended": undefended,
@@ -285,7 +285,8 @@ def defend(
     }
 
 
-def _command(cell: Cell, config: str | None = None) -> str:
+def command(cell: Cell, config: str | None = None) -> str:
+    """The command line that measures this cell."""
     words = [f"bedkd reproduce --dataset {cell.dataset} --attack {cell.attack}"]
     words.append(f"--seed {cell.seed} --rate {cell.rate:g} --backbone {cell.backbone}")
     if cell.layers:
@@ -297,7 +298,8 @@ def _command(cell: Cell, config: str | None = None) -> str:
     if cell.normalise:
         words.append("--normalise")
     training = cell.training
-    words.append(f"--epochs {training.epochs} --lr {training.lr:g}")
+    words.append(f"--epochs {training.epochs} --batch-size {training.batch_size}")
+    words.append(f"--lr {training.lr:g}")
     words.append(f"--max-length {training.max_length}")
     if config:
         words.append(f"--defence {config}")

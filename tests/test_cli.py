@@ -8,6 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from bedkd import cli, data, experiments, models
+from bedkd.training import TrainingConfig
 
 KEYS = {"value", "low", "high", "n"}
 
@@ -404,6 +405,35 @@ def test_reproduce_runs_the_cells_asked_for(result, failure, monkeypatch, tmp_pa
     assert "not in the grid" in failure("reproduce", "--dataset", "reviews")
     assert "--seed 'a'" in failure("reproduce", "--seed", "a")
     assert "config 'best'" in failure("reproduce", "--defence", "best")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        experiments.Cell("sst2", "badnets"),
+        experiments.Cell(
+            "agnews",
+            "synbkd",
+            seed=2,
+            rate=0.05,
+            setting="mixed",
+            layers=3,
+            pool=400,
+            normalise=True,
+            training=TrainingConfig(epochs=1, batch_size=16, lr=5e-5, max_length=64),
+        ),
+    ],
+)
+def test_the_command_in_a_result_runs_the_same_cell(cell, result, monkeypatch):
+    asked = []
+
+    def record(cell, folder, config, **_):
+        asked.append((cell, config))
+        return folder / "x.json"
+
+    monkeypatch.setattr(experiments, "run", record)
+    result(*experiments.command(cell, "paper").split()[1:])
+    assert asked == [(cell, "paper")]
 
 
 def test_data_list_and_check(result, failure, monkeypatch, tmp_path):
