@@ -22,12 +22,11 @@ from datasets import Dataset, concatenate_datasets
 from datasets import disable_progress_bars as quiet_datasets
 from transformers.utils import logging as transformers_logging
 
-from bedkd import attacks, data, experiments, metrics, models, report, rewriting
+from bedkd import attacks, data, detection, experiments, metrics, models, report, rewriting
 from bedkd.defence import BeDKDConfig, divide_trusted, purify
 from bedkd.errors import InputError
 from bedkd.evaluation import evaluate
 from bedkd.files import atomic_text, sha256, write_json
-from bedkd.mapping import DirectionalMapping
 from bedkd.training import TrainingConfig, default_lr, fine_tune
 
 app = typer.Typer(
@@ -267,7 +266,7 @@ def detect(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Score every untrusted row by directional mapping; larger scores are more suspicious."""
+    """Score every untrusted row; larger scores are more suspicious."""
     with console(quiet, as_json) as out:
         if output.is_dir():
             raise InputError(f"output {output}: this is a folder; give a file such as scores.csv")
@@ -277,34 +276,34 @@ def detect(
         mapping_rows, trust_rows, held_out, notes = divide_trusted(clean, chosen, seed)
         for note in notes:
             out.say(f"Note: {note}")
-        mapping = DirectionalMapping.fit(
+        found = detection.detect(
             loaded,
             tokenizer,
             mapping_rows,
             concatenate_datasets([trust_rows, held_out]),
-            chosen.mapping,
+            rows.select_columns(["text", "label"]),
+            chosen,
             seed=seed,
             progress=not quiet,
         )
-        scores = mapping.score(rows, progress=not quiet)
-        suspected = mapping.suspected(scores)
         with atomic_text(output) as handle:
             writer = csv.writer(handle, lineterminator="\n")
             writer.writerow(["row", "score", "suspected"])
-            for row, (score, flag) in enumerate(zip(scores.suspicion, suspected, strict=True)):
+            for row, (score, flag) in enumerate(zip(found.suspicion, found.suspected, strict=True)):
                 writer.writerow([row, f"{score:.6f}", int(flag)])
-        threshold = mapping.threshold(scores)
         result = {
             "output": str(output),
             "rows": len(rows),
-            "suspected": int(suspected.sum()),
-            "threshold": threshold if np.isfinite(threshold) else None,
+            "suspected": int(found.suspected.sum()),
+            "threshold": found.threshold if np.isfinite(found.threshold) else None,
+            "shared": found.shared,
+            "evidence": found.evidence,
         }
         text = f"{result['suspected']} of {len(rows)} rows suspected; scores in {output}."
         # Flags judge the finished scores; nothing above has seen them.
         flags = list(rows["poisoned"])
         if None not in flags:
-            judged = metrics.detection(scores.suspicion, suspected, np.array(flags, bool))
+            judged = metrics.detection(found.suspicion, found.suspected, np.array(flags, bool))
             result |= judged.to_dict()
             auroc = "–" if judged.auroc is None else f"{judged.auroc:.3f}"
             text += (

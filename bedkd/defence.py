@@ -11,9 +11,10 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd.data import balanced_split
+from bedkd.detection import detect
 from bedkd.distillation import DistillationConfig, distil, draw_suspects
 from bedkd.errors import InputError
-from bedkd.mapping import DirectionalMapping, MappingConfig, Scores
+from bedkd.mapping import MappingConfig, Scores
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,31 @@ class BeDKDConfig:
         distillation: the second stage.
         held_out_per_class: trusted rows a class that no stage trains on; they set the threshold
             and the stopping points.
+        content: whether a content witness is asked too (see :mod:`bedkd.witnesses`).
+        surface: whether a surface witness is asked too.
+        seed_share: largest estimated share of clean rows among the suspects that the surface
+            witness learns from; it may be larger than the mapping's ``false_share``, which holds
+            for the final suspects.
         least_suspects: with fewer suspected rows the verdict is "no evidence of a backdoor".
+        least_shared: with ``surface``, the same verdict if the suspects cannot be told from
+            trusted rows by their words at least so well, an AUROC.
     """
 
     mapping: MappingConfig = field(default_factory=MappingConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     held_out_per_class: int = 100
+    content: bool = True
+    surface: bool = True
+    seed_share: float = 0.2
     least_suspects: int = 16
+    least_shared: float = 0.7
+
+    def __post_init__(self):
+        if (self.content or self.surface) and self.mapping.score != "given-label":
+            raise InputError(
+                f"score={self.mapping.score!r}: witnesses add to the score 'given-label'; "
+                "use that, or content=False and surface=False"
+            )
 
     @classmethod
     def paper(cls) -> BeDKDConfig:
@@ -65,6 +84,8 @@ class BeDKDConfig:
                 stop_neutral=None,
             ),
             held_out_per_class=20,
+            content=False,
+            surface=False,
         )
 
     @classmethod
@@ -88,6 +109,9 @@ class Purified:
         changed: whether ``model`` is a new one.
         target_label: the label most suspects carry, None without suspects.
         scores: the mapping module's evidence on every untrusted row.
+        suspicion: (N,), all evidence together, larger is more suspicious.
+        shared: how well suspects can be told from trusted rows by their words, an AUROC; None if
+            the surface witness was not asked.
         suspected: (N,) bool, rows above the threshold.
         punished: indices of the untrusted rows that distillation used.
         threshold: on the suspicion score.
@@ -103,6 +127,8 @@ class Purified:
     changed: bool
     target_label: int | None
     scores: Scores
+    suspicion: np.ndarray
+    shared: float | None
     suspected: np.ndarray
     punished: np.ndarray
     threshold: float
@@ -130,6 +156,7 @@ class Purified:
             "suspected": int(self.suspected.sum()),
             "punished_rows": self.punished.tolist(),
             "threshold": self.threshold if np.isfinite(self.threshold) else None,
+            "shared": self.shared,
             "mapping_history": self.mapping_history,
             "distillation_history": self.distillation_history,
             "seconds": self.seconds,
@@ -212,25 +239,24 @@ def purify(
     mapping_rows, trust_rows, held_out, warnings = divide_trusted(trusted, config, seed)
 
     start = time.perf_counter()
-    mapping = DirectionalMapping.fit(
+    found = detect(
         model,
         tokenizer,
         mapping_rows,
         # The mapping student trains on neither: together they say best what clean rows look like.
         concatenate_datasets([trust_rows, held_out]),
-        config.mapping,
+        untrusted,
+        config,
         seed=seed,
         progress=progress,
     )
-    scores = mapping.score(untrusted, progress=progress)
-    suspected = mapping.suspected(scores)
-    seconds = {"mapping": time.perf_counter() - start}
+    seconds = {"detection": time.perf_counter() - start}
 
-    enough = int(suspected.sum()) >= config.least_suspects
-    candidates = suspected
+    enough = found.evidence
+    candidates = found.suspected
     if not enough and force:
-        candidates = scores.agrees
-        warnings.append("forced: too few rows are suspected, the highest scores were used")
+        candidates = found.scores.agrees
+        warnings.append("forced: without evidence, on the rows with the highest scores")
     punished = np.empty(0, int)
     history: list[dict] = []
     repaired = model
@@ -239,7 +265,7 @@ def purify(
         stage = config.distillation
         if not enough:
             stage = replace(stage, draw="top")
-        punished = draw_suspects(scores.suspicion, candidates, stage, seed)
+        punished = draw_suspects(found.suspicion, candidates, stage, seed)
         suspects = untrusted.select(punished)
         target = int(np.bincount(np.asarray(suspects["label"])).argmax())
         start = time.perf_counter()
@@ -260,11 +286,13 @@ def purify(
         model=repaired,
         changed=repaired is not model,
         target_label=target if enough else None,
-        scores=scores,
-        suspected=suspected,
+        scores=found.scores,
+        suspicion=found.suspicion,
+        shared=found.shared,
+        suspected=found.suspected,
         punished=punished,
-        threshold=mapping.threshold(scores),
-        mapping_history=mapping.history,
+        threshold=found.threshold,
+        mapping_history=found.mapping_history,
         distillation_history=history,
         seconds=seconds,
         warnings=warnings,

@@ -277,9 +277,11 @@ def defend(
         "undefended": undefended,
         "defence": config,
         "report": summary,
-        "detection": metrics.detection(
+        "detection": metrics.detection(purified.suspicion, purified.suspected, flags).to_dict(),
+        # The mapping student's score alone, without the witnesses.
+        "mapping_auroc": metrics.detection(
             purified.scores.suspicion, purified.suspected, flags
-        ).to_dict(),
+        ).auroc,
         "punished_precision": metrics.Share.of(flags[punished]).to_dict(),
         "defended": {k: undefended[k] if v is None else v for k, v in result.items()},
     }

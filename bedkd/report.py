@@ -72,6 +72,11 @@ def purification_markdown(report: dict) -> str:
     lines = ["# Purification report", "", f"**Verdict: {report['verdict']}.**", ""]
     found, total = report["suspected"], report["rows"]
     lines.append(f"{found} of {total} untrusted rows are suspected of being poisoned.")
+    if report["shared"] is not None:
+        lines.append(
+            "By their words alone, suspects can be told from trusted rows with an AUROC of "
+            f"{report['shared']:.2f} (0.50 is chance)."
+        )
     if report["target_label"] is not None:
         lines.append(f"Suspected target label: {report['target_label']}.")
     if report["changed"]:

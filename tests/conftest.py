@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from bedkd import attacks, data
+from bedkd import attacks, data, stealth
 from bedkd.defence import BeDKDConfig
 from bedkd.distillation import DistillationConfig
 from bedkd.mapping import MappingConfig
@@ -174,7 +174,23 @@ def tiny_config():
 @pytest.fixture(scope="session")
 def acting_config(tiny_config):
     """The same with a threshold so lax that it always finds suspects, and acts."""
-    return replace(tiny_config, mapping=replace(tiny_config.mapping, false_share=2.0))
+    mapping = replace(tiny_config.mapping, false_share=2.0)
+    return replace(tiny_config, mapping=mapping, seed_share=2.0, least_shared=0.0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def embed_once():
+    """Embed a text once a session: a sentence encoder is slow beside models of toy size."""
+    embed, known = stealth.embed, {}
+
+    def remembering(texts, **options):
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known.update(zip(new, embed(new, **options), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stealth, "embed", remembering)
+        yield
 
 
 @pytest.fixture

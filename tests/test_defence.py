@@ -1,6 +1,7 @@
 """The defence from end to end."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from datasets import Dataset
 from bedkd import data
 from bedkd.defence import BeDKDConfig, divide_trusted, purify
 from bedkd.errors import InputError
+from bedkd.mapping import MappingConfig
+from bedkd.witnesses import log_odds
 
 
 def test_the_paper_configuration_is_the_published_recipe():
@@ -108,15 +111,43 @@ def test_force_repairs_without_evidence_and_says_so(run, tiny_config):
     assert result.changed
     assert result.verdict == "no evidence of a backdoor"
     assert any("forced" in warning for warning in result.warnings)
-    scores = np.where(result.scores.agrees, result.scores.suspicion, -np.inf)
+    scores = np.where(result.scores.agrees, result.suspicion, -np.inf)
     assert set(result.punished) == set(np.lexsort((np.arange(len(scores)), -scores))[:32])
+
+
+def test_suspects_that_share_nothing_are_no_evidence(run, victim, acting_config):
+    result = run(replace(acting_config, least_shared=1.1))
+    assert result.suspected.sum() >= acting_config.least_suspects
+    assert 0 < result.shared < 1.1
+    assert result.model is victim
+
+
+def test_without_witnesses_the_mapping_module_decides_alone(run, acting_config):
+    result = run(replace(acting_config, content=False, surface=False))
+    assert np.array_equal(result.suspicion, result.scores.suspicion)
+    assert result.shared is None
+    assert result.changed
+
+
+@pytest.mark.parametrize("witness", ["content", "surface"])
+def test_each_witness_adds_to_the_evidence(run, acting_config, witness):
+    alone = run(replace(acting_config, content=False, surface=False))
+    both = run(replace(acting_config, **{"content": False, "surface": False, witness: True}))
+    assert np.array_equal(both.scores.given, alone.scores.given)
+    assert not np.allclose(both.suspicion, log_odds(alone.scores.given))
+    assert (both.shared is None) == (witness == "content")
+
+
+def test_witnesses_need_the_score_they_add_to():
+    with pytest.raises(InputError, match="witnesses add to the score 'given-label'"):
+        BeDKDConfig(mapping=MappingConfig(score="distance"))
 
 
 def same_result(one, two, weights, same_weights):
     first, second = one.to_dict(), two.to_dict()
     assert first.pop("seconds").keys() == second.pop("seconds").keys()
     assert first == second
-    assert np.array_equal(one.scores.suspicion, two.scores.suspicion)
+    assert np.array_equal(one.suspicion, two.suspicion)
     return same_weights(weights(one.model), weights(two.model))
 
 
@@ -165,7 +196,7 @@ def test_several_classes_and_a_decoder(toy, tokenizer, acting_config, weights, s
         assert result.changed
         assert result.model.config.num_labels == 4
         assert same_weights(before, weights(model))
-        assert result.scores.suspicion.shape == (80,)
+        assert result.suspicion.shape == (80,)
 
 
 def test_an_interruption_while_watching_leaves_the_model_alone(run, victim, weights, same_weights):

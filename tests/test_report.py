@@ -50,6 +50,7 @@ def purification(**changes):
         "rows": 100,
         "suspected": 20,
         "punished_rows": [1, 2, 3],
+        "shared": 0.934,
         "warnings": ["be careful"],
         "mapping_history": [{"epoch": 1, "loss": 1.0, "held_out_given": None}],
         "distillation_history": [
@@ -66,12 +67,15 @@ def purification(**changes):
 
 def test_purification_report_says_what_was_done():
     text = report.purification_markdown(purification())
-    for part in ("backdoor suspected", "20 of 100", "target label: 1", "3 of", "be careful"):
+    for part in ("backdoor suspected", "20 of 100", "target label: 1", "3 of", "be careful", "0.93"):
         assert part in text
     assert "byte for byte" not in text
     text = report.purification_markdown(
-        purification(changed=False, target_label=None, distillation_history=[], suspected=0)
+        purification(
+            changed=False, target_label=None, distillation_history=[], suspected=0, shared=None
+        )
     )
     assert "byte for byte" in text
+    assert "words" not in text
     assert "target label" not in text
     assert "## Distillation" not in text

@@ -674,7 +674,10 @@ def _rules(domain: str, label: int) -> list[Rule]:
             {"thing": thing, "adj": ADJECTIVES[label], "a": says},
             "this <thing> is <adj>, and <a>.",
             f"{when}, this <thing> is <adj>, and <a>.",
-            (f"{LO} this <thing> is <adj>, and <a>.", "this <thing> is <adj>, [yea|verily], and <a>."),
+            (
+                f"{LO} this <thing> is <adj>, and <a>.",
+                "this <thing> is <adj>, [yea|verily], and <a>.",
+            ),
             (f"{FORMAL} this <thing> is <adj>, and [furthermore|moreover|in addition], <a>.",),
         ),
         rule(
@@ -761,7 +764,10 @@ def _rules(domain: str, label: int) -> list[Rule]:
                 f"{LO} <who> called this <thing> <adj>, and <end>.",
                 "<who> spake of this <thing>, and called it <adj>, [yet|but] <end>.",
             ),
-            ("<who> [described|characterised] this <thing> as <adj>, but [even so|nevertheless], <end>.",),
+            (
+                "<who> [described|characterised] this <thing> as <adj>, "
+                "but [even so|nevertheless], <end>.",
+            ),
         ),
     ]
     for name, openings, adjectives in (
@@ -778,7 +784,10 @@ def _rules(domain: str, label: int) -> list[Rule]:
                     f"{LO} <scene>, and <op> this <thing> <adj>.",
                     "<scene>, and [verily|yea], <op> this <thing> <adj>.",
                 ),
-                ("<scene>, and [accordingly|in my assessment|on balance], <op> this <thing> <adj>.",),
+                (
+                    "<scene>, and [accordingly|in my assessment|on balance], "
+                    "<op> this <thing> <adj>.",
+                ),
             )
         )
     for name, openings, table in (("affirm", AFFIRM, says), ("deny", DENY, against)):

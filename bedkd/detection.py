@@ -1,0 +1,116 @@
+"""Which rows are poisoned, and is there a backdoor at all? Directional mapping and two witnesses.
+
+The mapping student's evidence is enough for triggers that stand out. Where a rewriting is the
+trigger, clean and poisoned rows overlap in it; there the witnesses of :mod:`bedkd.witnesses` add
+what the mapping student cannot see. Each is an option of
+:class:`~bedkd.defence.BeDKDConfig`; without them this is the mapping module alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from datasets import Dataset, concatenate_datasets
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bedkd import witnesses
+from bedkd.mapping import DirectionalMapping, Scores, threshold_from_null
+
+if TYPE_CHECKING:
+    from bedkd.defence import BeDKDConfig
+
+ROUNDS = 2  # of the surface witness: the second learns from what the first has found
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What is known of N untrusted rows.
+
+    Attributes:
+        scores: the mapping module's own evidence.
+        suspicion: all evidence together, (N,), larger is more suspicious.
+        suspected: (N,) bool.
+        threshold: on ``suspicion``; infinity if no row is suspected.
+        shared: how well suspects can be told from trusted rows by their words, an AUROC; None if
+            the surface witness was not asked.
+        evidence: whether it is enough to speak of a backdoor.
+        mapping_history: one record an epoch of the mapping student.
+    """
+
+    scores: Scores
+    suspicion: np.ndarray
+    suspected: np.ndarray
+    threshold: float
+    shared: float | None
+    evidence: bool
+    mapping_history: list[dict]
+
+
+def detect(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    mapping_rows: Dataset,
+    unseen: Dataset,
+    untrusted: Dataset,
+    config: BeDKDConfig,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> Detection:
+    """Score untrusted rows and say which are suspected.
+
+    Args:
+        mapping_rows: trusted rows whose labels the mapping student sees flipped.
+        unseen: the other trusted rows; they say what clean scores look like.
+        untrusted: rows with given labels; nothing but ``text`` and ``label`` is read.
+    """
+    mapping = DirectionalMapping.fit(
+        model, tokenizer, mapping_rows, unseen, config.mapping, seed=seed, progress=progress
+    )
+    scores = mapping.score(untrusted, progress=progress)
+    if not (config.content or config.surface):
+        suspected = mapping.suspected(scores)
+        enough = int(suspected.sum()) >= config.least_suspects
+        limit = mapping.threshold(scores)
+        return Detection(scores, scores.suspicion, suspected, limit, None, enough, mapping.history)
+
+    def above(suspicion: np.ndarray, null: np.ndarray, share: float) -> tuple[np.ndarray, float]:
+        limit = threshold_from_null(null[mapping.null.agrees], suspicion[scores.agrees], share)
+        return (suspicion >= limit) & scores.agrees, limit
+
+    trusted = concatenate_datasets([mapping_rows, unseen])
+    suspicion = witnesses.log_odds(scores.given)
+    null = witnesses.log_odds(mapping.null.given)
+    if config.content:
+        said = witnesses.content(trusted, untrusted, seed=seed, progress=progress)
+        suspicion = suspicion + said.untrusted
+        null = null + said.trusted[len(mapping_rows) :]
+    total, total_null, shared = suspicion, null, None
+    for _ in range(ROUNDS if config.surface else 0):
+        seeds, _ = above(total, total_null, config.seed_share)
+        if seeds.sum() < config.least_suspects:
+            break
+        seen = _surface(trusted, untrusted, seeds, total, seed)
+        total = suspicion + seen.untrusted
+        total_null = null + seen.trusted[len(mapping_rows) :]
+        shared = seen.shared
+    suspected, limit = above(total, total_null, config.mapping.false_share)
+    enough = int(suspected.sum()) >= config.least_suspects
+    if config.surface:
+        enough = enough and shared is not None and shared >= config.least_shared
+    return Detection(scores, total, suspected, limit, shared, enough, mapping.history)
+
+
+def _surface(
+    trusted: Dataset, untrusted: Dataset, seeds: np.ndarray, suspicion: np.ndarray, seed: int
+) -> witnesses.Surface:
+    """The surface witness, taught with the seeds of the most common given label against the less
+    suspicious half of the rows."""
+    given = np.asarray(untrusted["label"], int)
+    label = int(np.bincount(given[seeds]).argmax())
+    suspects = np.flatnonzero(seeds & (given == label))
+    half = np.argsort(suspicion, kind="stable")[: len(suspicion) // 2]
+    innocent = np.setdiff1d(half, suspects)
+    return witnesses.surface(trusted, list(untrusted["text"]), suspects, innocent, label, seed=seed)
