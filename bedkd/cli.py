@@ -386,6 +386,7 @@ def reproduce(
     backbone: Annotated[str, typer.Option(help="minilm, a folder or a hub id.")] = "minilm",
     layers: Annotated[int | None, typer.Option(help="Keep the first so many layers.")] = None,
     pool: Annotated[int | None, typer.Option(help="Train on so many rows only.")] = None,
+    test_rows: Annotated[int | None, typer.Option(help="Judge on so many rows only.")] = None,
     epochs: Annotated[int, typer.Option(min=1)] = TrainingConfig.epochs,
     batch_size: Annotated[int, typer.Option(min=1)] = TrainingConfig.batch_size,
     lr: Lr = None,
@@ -418,6 +419,7 @@ def reproduce(
                 backbone=backbone,
                 layers=layers,
                 pool=pool,
+                sizes=() if test_rows is None else (("test", test_rows),),
                 normalise=normalise,
                 training=TrainingConfig(
                     epochs=epochs,

@@ -117,12 +117,16 @@ def load(name: str | Path, *, seed: int = 0, **sizes: int) -> DatasetDict:
     Args:
         name: a named data set, a file, a folder in the OpenBackdoor layout, or a hub id
             (``owner/name`` or ``owner/name@revision``).
-        seed: for embedded tasks, and where dev has to be cut from train.
-        sizes: for embedded tasks, ``train``, ``dev`` and ``test``.
+        seed: for embedded tasks, where dev has to be cut from train, and for ``sizes``.
+        sizes: rows of ``train``, ``dev`` and ``test``: of an embedded task so many, of other data
+            sets at most so many, drawn at random and kept in order.
 
     Raises:
         InputError: nothing of that name is there; the message says what to do.
     """
+    unknown = set(sizes) - set(SPLITS)
+    if unknown:
+        raise InputError(f"sizes: no split {sorted(unknown)[0]!r}; splits are {', '.join(SPLITS)}")
     if name in corpora.TASKS:
         splits = corpora.build(str(name), seed=seed, **sizes)
         return DatasetDict(
@@ -131,8 +135,19 @@ def load(name: str | Path, *, seed: int = 0, **sizes: int) -> DatasetDict:
                 for split, rows in splits.items()
             }
         )
-    if sizes:
-        raise InputError(f"sizes are for the embedded tasks {', '.join(corpora.TASKS)}")
+    splits = _load_stored(name, seed)
+    return DatasetDict(
+        {split: _at_most(rows, sizes.get(split), seed) for split, rows in splits.items()}
+    )
+
+
+def _at_most(rows: Dataset, size: int | None, seed: int) -> Dataset:
+    if size is None or size >= len(rows):
+        return rows
+    return rows.select(np.sort(np.random.default_rng(seed).permutation(len(rows))[:size]))
+
+
+def _load_stored(name: str | Path, seed: int) -> DatasetDict:
     if name in SOURCES:
         return _load_source(str(name), seed)
     path = Path(name)

@@ -7,21 +7,9 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd import metrics
-from bedkd.engine import predict
+from bedkd.engine import Rows, predict
 from bedkd.errors import InputError
 from bedkd.training import checked_rows
-
-
-def _labels(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Dataset,
-    what: str,
-    max_length: int,
-    progress: bool,
-) -> np.ndarray:
-    checked = checked_rows(model, tokenizer, rows, max_length, what)
-    return predict(model, checked, progress=progress, description=what).labels
 
 
 def evaluate(
@@ -82,17 +70,27 @@ def evaluate(
 
 
 def _shares(model, tokenizer, clean, poisoned, triggered, max_length, progress) -> dict:
-    def labels(rows: Dataset, what: str) -> np.ndarray:
-        return _labels(model, tokenizer, rows, what, max_length, progress)
+    sets = {"the clean set": clean, "the poisoned set": poisoned, "the triggered set": triggered}
+    sets = {what: rows for what, rows in sets.items() if rows is not None}
+    for what, rows in sets.items():
+        checked_rows(model, tokenizer, rows, max_length, what)
+    # The poisoned rows are usually among the triggered ones: each text is predicted once.
+    texts = list(dict.fromkeys(text for rows in sets.values() for text in rows["text"]))
+    answers = predict(
+        model,
+        Rows(tokenizer, texts, max_length=max_length),
+        progress=progress,
+        description="test rows",
+    ).labels
+    known = dict(zip(texts, answers, strict=True))
+    labels = {what: np.array([known[t] for t in rows["text"]]) for what, rows in sets.items()}
 
     found: dict = {"asr": None, "racc": None, "by_class": None}
-    found["cacc"] = metrics.cacc(labels(clean, "the clean set"), clean["label"]).to_dict()
+    found["cacc"] = metrics.cacc(labels["the clean set"], clean["label"]).to_dict()
     if poisoned is not None:
-        predicted = labels(poisoned, "the poisoned set")
-        found["asr"] = metrics.asr(predicted, poisoned["label"][0]).to_dict()
+        found["asr"] = metrics.asr(labels["the poisoned set"], poisoned["label"][0]).to_dict()
     if triggered is not None:
-        predicted = labels(triggered, "the triggered set")
-        overall, by_class = metrics.racc(predicted, triggered["label"])
+        overall, by_class = metrics.racc(labels["the triggered set"], triggered["label"])
         found["racc"] = overall.to_dict()
         found["by_class"] = {str(c): share.to_dict() for c, share in by_class.items()}
     return found

@@ -97,8 +97,11 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Hash of the cell and the library version: the name of the victim's folder."""
-        content = json.dumps({**asdict(self), "version": report.version("bedkd")}, sort_keys=True)
+        """Hash of what the victim learnt from and of the library version: the name of its folder.
+        How many test rows judge it plays no part.
+        """
+        learnt = {**asdict(self), "sizes": [s for s in self.sizes if s[0] != "test"]}
+        content = json.dumps({**learnt, "version": report.version("bedkd")}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
@@ -295,6 +298,8 @@ def command(cell: Cell, config: str | None = None) -> str:
         words.append(f"--layers {cell.layers}")
     if cell.pool:
         words.append(f"--pool {cell.pool}")
+    for split, size in cell.sizes:
+        words.append(f"--{split}-rows {size}")
     if cell.setting != "dirty":
         words.append(f"--setting {cell.setting}")
     if cell.normalise:

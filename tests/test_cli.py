@@ -420,6 +420,7 @@ def test_reproduce_runs_the_cells_asked_for(result, failure, monkeypatch, tmp_pa
             layers=3,
             pool=400,
             normalise=True,
+            sizes=(("test", 300),),
             training=TrainingConfig(epochs=1, batch_size=16, lr=5e-5, max_length=64),
         ),
     ],

@@ -217,11 +217,6 @@ def test_unknown_name(no_files):
         data.load("sst3")
 
 
-def test_sizes_are_refused_for_real_data():
-    with pytest.raises(InputError, match="embedded"):
-        data.load("sst2", train=5)
-
-
 @pytest.fixture
 def local_agnews(tmp_path, monkeypatch):
     """A data folder that holds one named set, flagged as released files are."""
@@ -245,6 +240,19 @@ def test_local_files_come_first_and_dev_is_cut_from_train(local_agnews):
     assert where["agnews"] == "BEDKD_DATA_DIR"
     assert where["sst2"].startswith("hub stanfordnlp/sst2@")
     assert where["reviews"] == "embedded"
+
+
+def test_stored_data_are_cut_to_at_most_the_size_asked_for(local_agnews):
+    whole, cut = data.load("agnews", seed=3), data.load("agnews", seed=3, test=4, train=99)
+    assert same(cut["train"], whole["train"])
+    assert len(cut["test"]) == 4
+    places = [list(whole["test"]["text"]).index(text) for text in cut["test"]["text"]]
+    assert places == sorted(set(places))
+    assert same(cut["test"], data.load("agnews", seed=3, test=4)["test"])
+    draws = {tuple(data.load("agnews", seed=s, test=3)["test"]["text"]) for s in range(9)}
+    assert len(draws) > 1
+    with pytest.raises(InputError, match="no split 'valid'"):
+        data.load("agnews", valid=3)
 
 
 def test_check_tells_intact_from_changed_and_missing(local_agnews):

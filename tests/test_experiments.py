@@ -35,6 +35,12 @@ def test_every_field_of_a_cell_changes_its_key():
     assert Cell("reviews", "badnets").key == CELL.key
 
 
+def test_a_victim_serves_any_number_of_test_rows():
+    assert replace(CELL, sizes=(("test", 9),)).key == CELL.key
+    both = replace(CELL, sizes=(("train", 9), ("test", 9)))
+    assert both.key == replace(CELL, sizes=(("train", 9),)).key
+
+
 @pytest.mark.parametrize("name", [item.name for item in fields(TrainingConfig)])
 def test_every_training_setting_changes_the_key(name):
     changed = replace(TrainingConfig(), **{name: getattr(TrainingConfig(), name) * 2})

@@ -67,7 +67,14 @@ def purification(**changes):
 
 def test_purification_report_says_what_was_done():
     text = report.purification_markdown(purification())
-    for part in ("backdoor suspected", "20 of 100", "target label: 1", "3 of", "be careful", "0.93"):
+    for part in (
+        "backdoor suspected",
+        "20 of 100",
+        "target label: 1",
+        "3 of",
+        "be careful",
+        "0.93",
+    ):
         assert part in text
     assert "byte for byte" not in text
     text = report.purification_markdown(

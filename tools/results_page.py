@@ -40,6 +40,11 @@ the accuracy on triggered rows that truly belong to the target class; a defence 
 trigger into "not the target" shows there.
 
 The real data sets are not part of this project; they were read from the folder `BEDKD_DATA_DIR`.
+Victims are small: MiniLM, whole or cut to its first three layers, trained on two CPU cores. Read the
+tables for what differs between their rows, not for the best accuracy a data set allows. AG News has
+no training split in the released files; the rows come from its development file. Where a cell was
+trained on a part of the rows only, or with other settings than its neighbours, the list under the
+table says so.
 """
 
 
@@ -66,6 +71,15 @@ def cell_text(values: list[float | None]) -> str:
         return "–"
     mean, spread = mean_and_spread(known)
     return f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
+
+
+def auroc_text(values: list[float | None]) -> str:
+    """Mean and spread of AUROCs, as fractions."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    mean, spread = mean_and_spread(known)
+    return f"{mean:.3f}" if spread is None else f"{mean:.3f} ± {spread:.3f}"
 
 
 def settings(record: dict) -> tuple:
@@ -130,13 +144,15 @@ def defended() -> str:
     for folder in sorted((ROOT / "results").glob("defended-*")):
         records = load(folder.name)
         name = folder.name.removeprefix("defended-")
-        header = ["data", "attack", "layers", "seeds", "AUROC", "precision of punished rows"]
+        header = ["data", "attack", "layers", "seeds", "AUROC of mapping alone", "AUROC"]
+        header += ["precision of punished rows"]
         header += ["CACC before", "after", "ASR before", "after", "floor"]
         header += ["RACC after", "ceiling", "target class", "its ceiling"]
         rows = []
         for group in groups(records):
             row = what(group)
-            row.append(cell_text([r["detection"]["auroc"] for r in group]))
+            row.append(auroc_text([r["mapping_auroc"] for r in group]))
+            row.append(auroc_text([r["detection"]["auroc"] for r in group]))
             row.append(cell_text([r["punished_precision"]["value"] for r in group]))
             for key, last in (("cacc", None), ("asr", "asr_floor")):
                 row.append(cell_text([share(r["undefended"], key) for r in group]))
@@ -159,11 +175,12 @@ def details(records: list[dict]) -> str:
         training, made = record["cell"]["training"], record["task"]
         held = sum(made["triggered_from_held_out_train"].values())
         seconds = sum(r["training_seconds"] for r in group) / len(group)
+        seeds = ", ".join(str(r["seed"]) for r in sorted(group, key=lambda r: r["seed"]))
         line = (
-            f"- {names[0]}, {names[1]}, layers: {names[2]}. {made['rows']} training rows, "
+            f"- {names[0]}, {names[1]}, layers: {names[2]}, seeds: {seeds}. {made['rows']} training rows, "
             f"{made['poisoned']} poisoned; {training['epochs']} epochs, learning rate "
             f"{training['lr']:g}, batch {training['batch_size']}, {training['max_length']} tokens; "
-            f"training took {seconds:.0f} s."
+            f"training took {seconds:.0f} s. {record['undefended']['cacc']['n']} clean test rows."
         )
         if held:
             line += f" {held} triggered test rows are held-out rows of the training split."
