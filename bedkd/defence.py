@@ -30,8 +30,8 @@ class BeDKDConfig:
         content: whether a content witness is asked too (see :mod:`bedkd.witnesses`).
         surface: whether a surface witness is asked too.
         seed_share: largest estimated share of clean rows among the suspects that the surface
-            witness learns from; it may be larger than the mapping's ``false_share``, which holds
-            for the final suspects.
+            witness first learns from; it may be larger than the mapping's ``false_share``, which
+            holds for those it learns from next and for the final suspects.
         least_suspects: with fewer suspected rows the verdict is "no evidence of a backdoor".
         least_shared: with ``surface``, the same verdict if the suspects cannot be told from
             trusted rows by their words at least so well, an AUROC.

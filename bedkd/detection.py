@@ -21,8 +21,6 @@ from bedkd.mapping import DirectionalMapping, Scores, threshold_from_null
 if TYPE_CHECKING:
     from bedkd.defence import BeDKDConfig
 
-ROUNDS = 2  # of the surface witness: the second learns from what the first has found
-
 
 @dataclass(frozen=True)
 class Detection:
@@ -88,8 +86,10 @@ def detect(
         suspicion = suspicion + said.untrusted
         null = null + said.trusted[len(mapping_rows) :]
     total, total_null, shared = suspicion, null, None
-    for _ in range(ROUNDS if config.surface else 0):
-        seeds, _ = above(total, total_null, config.seed_share)
+    # Twice: generously from what the other evidence says, then strictly from what that has found.
+    shares = (config.seed_share, config.mapping.false_share)
+    for share in shares if config.surface else ():
+        seeds, _ = above(total, total_null, share)
         if seeds.sum() < config.least_suspects:
             break
         seen = _surface(trusted, untrusted, seeds, total, seed)

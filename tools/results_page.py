@@ -40,11 +40,10 @@ the accuracy on triggered rows that truly belong to the target class; a defence 
 trigger into "not the target" shows there.
 
 The real data sets are not part of this project; they were read from the folder `BEDKD_DATA_DIR`.
-Victims are small: MiniLM, whole or cut to its first three layers, trained on two CPU cores. Read the
-tables for what differs between their rows, not for the best accuracy a data set allows. AG News has
-no training split in the released files; the rows come from its development file. Where a cell was
-trained on a part of the rows only, or with other settings than its neighbours, the list under the
-table says so.
+Victims are small: MiniLM, whole or cut to its first layers. Read the tables for what differs
+between their rows, not for the best accuracy a data set allows. AG News has no training split in
+the released files; the rows come from its development file. Where a cell was trained or judged on a
+part of the rows only, or with other settings than its neighbours, the list under the table says so.
 """
 
 
@@ -177,8 +176,9 @@ def details(records: list[dict]) -> str:
         seconds = sum(r["training_seconds"] for r in group) / len(group)
         seeds = ", ".join(str(r["seed"]) for r in sorted(group, key=lambda r: r["seed"]))
         line = (
-            f"- {names[0]}, {names[1]}, layers: {names[2]}, seeds: {seeds}. {made['rows']} training rows, "
-            f"{made['poisoned']} poisoned; {training['epochs']} epochs, learning rate "
+            f"- {names[0]}, {names[1]}, layers: {names[2]}, seeds: {seeds}. "
+            f"{made['rows']} training rows, {made['poisoned']} poisoned; "
+            f"{training['epochs']} epochs, learning rate "
             f"{training['lr']:g}, batch {training['batch_size']}, {training['max_length']} tokens; "
             f"training took {seconds:.0f} s. {record['undefended']['cacc']['n']} clean test rows."
         )
