@@ -265,7 +265,7 @@ def purify(
         stage = config.distillation
         if not enough:
             stage = replace(stage, draw="top")
-        punished = draw_suspects(found.suspicion, candidates, stage, seed)
+        punished = draw_suspects(found.trigger, candidates, stage, seed)
         suspects = untrusted.select(punished)
         target = int(np.bincount(np.asarray(suspects["label"])).argmax())
         start = time.perf_counter()

@@ -29,6 +29,9 @@ class Detection:
     Attributes:
         scores: the mapping module's own evidence.
         suspicion: all evidence together, (N,), larger is more suspicious.
+        trigger: the same without the content witness, (N,). Rows for the repair are drawn by it:
+            those whose content disagrees most with their label are the easiest to win back, and
+            say too little of the others.
         suspected: (N,) bool.
         threshold: on ``suspicion``; infinity if no row is suspected.
         shared: how well suspects can be told from trusted rows by their words, an AUROC; None if
@@ -39,6 +42,7 @@ class Detection:
 
     scores: Scores
     suspicion: np.ndarray
+    trigger: np.ndarray
     suspected: np.ndarray
     threshold: float
     shared: float | None
@@ -70,22 +74,29 @@ def detect(
     scores = mapping.score(untrusted, progress=progress)
     if not (config.content or config.surface):
         suspected = mapping.suspected(scores)
-        enough = int(suspected.sum()) >= config.least_suspects
-        limit = mapping.threshold(scores)
-        return Detection(scores, scores.suspicion, suspected, limit, None, enough, mapping.history)
+        return Detection(
+            scores,
+            scores.suspicion,
+            scores.suspicion,
+            suspected,
+            mapping.threshold(scores),
+            None,
+            int(suspected.sum()) >= config.least_suspects,
+            mapping.history,
+        )
 
     def above(suspicion: np.ndarray, null: np.ndarray, share: float) -> tuple[np.ndarray, float]:
         limit = threshold_from_null(null[mapping.null.agrees], suspicion[scores.agrees], share)
         return (suspicion >= limit) & scores.agrees, limit
 
     trusted = concatenate_datasets([mapping_rows, unseen])
-    suspicion = witnesses.log_odds(scores.given)
-    null = witnesses.log_odds(mapping.null.given)
+    student = witnesses.log_odds(scores.given)
+    suspicion, null = student, witnesses.log_odds(mapping.null.given)
     if config.content:
         said = witnesses.content(trusted, untrusted, seed=seed, progress=progress)
         suspicion = suspicion + said.untrusted
         null = null + said.trusted[len(mapping_rows) :]
-    total, total_null, shared = suspicion, null, None
+    total, total_null, trigger, shared = suspicion, null, student, None
     # Twice: generously from what the other evidence says, then strictly from what that has found.
     shares = (config.seed_share, config.mapping.false_share)
     for share in shares if config.surface else ():
@@ -93,14 +104,14 @@ def detect(
         if seeds.sum() < config.least_suspects:
             break
         seen = _surface(trusted, untrusted, seeds, total, seed)
-        total = suspicion + seen.untrusted
+        total, trigger = suspicion + seen.untrusted, student + seen.untrusted
         total_null = null + seen.trusted[len(mapping_rows) :]
         shared = seen.shared
     suspected, limit = above(total, total_null, config.mapping.false_share)
     enough = int(suspected.sum()) >= config.least_suspects
     if config.surface:
         enough = enough and shared is not None and shared >= config.least_shared
-    return Detection(scores, total, suspected, limit, shared, enough, mapping.history)
+    return Detection(scores, total, trigger, suspected, limit, shared, enough, mapping.history)
 
 
 def _surface(

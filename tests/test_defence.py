@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from bedkd import data
+from bedkd import data, defence
 from bedkd.defence import BeDKDConfig, divide_trusted, purify
 from bedkd.errors import InputError
 from bedkd.mapping import MappingConfig
@@ -107,7 +107,7 @@ def test_evidence_gives_a_new_model_and_leaves_the_old_one(
 
 
 def test_force_repairs_without_evidence_and_says_so(run, tiny_config):
-    result = run(tiny_config, force=True)
+    result = run(replace(tiny_config, content=False), force=True)
     assert result.changed
     assert result.verdict == "no evidence of a backdoor"
     assert any("forced" in warning for warning in result.warnings)
@@ -136,6 +136,28 @@ def test_each_witness_adds_to_the_evidence(run, acting_config, witness):
     assert np.array_equal(both.scores.given, alone.scores.given)
     assert not np.allclose(both.suspicion, log_odds(alone.scores.given))
     assert (both.shared is None) == (witness == "content")
+
+
+def test_rows_for_the_repair_are_drawn_by_the_trigger_evidence(run, acting_config, monkeypatch):
+    real = defence.detect
+
+    def detect(*args, **options):
+        found = real(*args, **options)
+        return replace(found, trigger=np.arange(len(found.trigger), dtype=float))
+
+    monkeypatch.setattr(defence, "detect", detect)
+    top = replace(acting_config.distillation, draw="top")
+    result = run(replace(acting_config, distillation=top))
+    assert result.punished.tolist() == np.flatnonzero(result.suspected)[::-1][:32].tolist()
+
+
+@pytest.mark.parametrize("content", [False, True])
+def test_trigger_evidence_is_all_evidence_but_content(run, acting_config, content, monkeypatch):
+    seen = []
+    real = defence.detect
+    monkeypatch.setattr(defence, "detect", lambda *a, **k: seen.append(real(*a, **k)) or seen[0])
+    run(replace(acting_config, content=content))
+    assert np.allclose(seen[0].trigger, seen[0].suspicion) != content
 
 
 def test_witnesses_need_the_score_they_add_to():

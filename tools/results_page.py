@@ -46,6 +46,21 @@ the released files; the rows come from its development file. Where a cell was tr
 part of the rows only, or with other settings than its neighbours, the list under the table says so.
 """
 
+DEFENDED = """\
+*AUROC of mapping alone* is that of the mapping student's score, *AUROC* that of all evidence
+together. ASR should come down to its floor, and RACC and the target class up to their ceilings. An
+ASR below its floor with a target class below its ceiling is the mark of an inversion, even of a
+mild one.
+
+"""
+UNDEFENDED = """\
+What the attacks achieve when nobody defends. Rewriting attacks have to be read with their floor: a
+rewriting can blur the label for an honest model too, and what lies below the floor is no
+achievement of the backdoor. A dash stands where there are no triggered rows of the target class.
+Training times were taken while other runs shared the processor.
+
+"""
+
 
 def load(stage: str) -> list[dict]:
     """The cells of one stage, sorted by file name."""
@@ -135,7 +150,8 @@ def undefended() -> str:
         row += pair(group, "undefended", "racc", "racc_ceiling")
         row += pair(group, "undefended", "racc_by_class", "racc_ceiling_by_class", target=True)
         rows.append(row)
-    return "\n## Undefended victims\n\n" + table(header, rows) + "\n" + details(records)
+    title = "\n## Undefended victims\n\n"
+    return title + UNDEFENDED + table(header, rows) + "\n" + details(records)
 
 
 def defended() -> str:
@@ -162,7 +178,7 @@ def defended() -> str:
             row += pair(group, "defended", "racc_by_class", "racc_ceiling_by_class", target=True)
             rows.append(row)
         title = f"\n## After `bedkd purify`, configuration `{name}`\n\n"
-        parts.append(title + table(header, rows) + "\n" + details(records))
+        parts.append(title + DEFENDED + table(header, rows) + "\n" + details(records))
     return "".join(parts)
 
 
