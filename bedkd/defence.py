@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -27,7 +27,8 @@ class BeDKDConfig:
         distillation: the second stage.
         held_out_per_class: trusted rows a class that no stage trains on; they set the threshold
             and the stopping points.
-        content: whether a content witness is asked too (see :mod:`bedkd.witnesses`).
+        content: whether a content witness is asked too (see :mod:`bedkd.witnesses`); the
+            distillation's ``relabel`` needs it.
         surface: whether a surface witness is asked too.
         seed_share: largest estimated share of clean rows among the suspects that the surface
             witness first learns from; it may be larger than the mapping's ``false_share``, which
@@ -51,6 +52,11 @@ class BeDKDConfig:
             raise InputError(
                 f"score={self.mapping.score!r}: witnesses add to the score 'given-label'; "
                 "use that, or content=False and surface=False"
+            )
+        if self.distillation.punish == "relabel" and not self.content:
+            raise InputError(
+                "punish='relabel' asks the content witness what suspects deserve; "
+                "use content=True, or punish='bounded'"
             )
 
     @classmethod
@@ -216,6 +222,7 @@ def purify(
     *,
     seed: int = 0,
     force: bool = False,
+    rows: Sequence[int] | None = None,
     watch: Callable[[PreTrainedModel], dict] | None = None,
     progress: bool = False,
 ) -> Purified:
@@ -229,11 +236,20 @@ def purify(
         untrusted: the rows the model was trained on, or like them, with given labels.
         config: default ``BeDKDConfig()``.
         force: distil on the highest scores even if too few rows are suspected.
+        rows: untrusted rows to distil with in place of those found, whatever the verdict: for an
+            owner who knows them, and for experiments that part detection from repair.
         watch: recorded after every cycle for figures; nothing depends on it.
 
     Raises:
-        InputError: too few trusted rows, empty sets, labels the model does not know.
+        InputError: too few trusted rows, empty sets, labels the model does not know, ``rows``
+            outside the untrusted set.
     """
+    if rows is not None and (
+        len(rows) == 0 or min(rows) < 0 or max(rows) >= len(untrusted) or len(set(rows)) < len(rows)
+    ):
+        raise InputError(
+            f"rows: give distinct row numbers from 0 to {len(untrusted) - 1}, at least one"
+        )
     config = config or BeDKDConfig()
     trusted, untrusted = (part.select_columns(["text", "label"]) for part in (trusted, untrusted))
     mapping_rows, trust_rows, held_out, warnings = divide_trusted(trusted, config, seed)
@@ -261,11 +277,15 @@ def purify(
     history: list[dict] = []
     repaired = model
     target = None
-    if enough or force:
-        stage = config.distillation
-        if not enough:
-            stage = replace(stage, draw="top")
-        punished = draw_suspects(found.trigger, candidates, stage, seed)
+    if enough or force or rows is not None:
+        if rows is not None:
+            punished = np.asarray(rows, int)
+            warnings.append(f"distilled with {len(punished)} rows that the caller named")
+        else:
+            stage = config.distillation
+            if not enough:
+                stage = replace(stage, draw="top")
+            punished = draw_suspects(found.trigger, candidates, stage, seed)
         suspects = untrusted.select(punished)
         target = int(np.bincount(np.asarray(suspects["label"])).argmax())
         start = time.perf_counter()
@@ -276,6 +296,7 @@ def purify(
             suspects,
             held_out,
             config.distillation,
+            deserved=None if found.deserved is None else found.deserved[punished],
             seed=seed,
             watch=watch,
             progress=progress,

@@ -34,6 +34,8 @@ class Detection:
             say too little of the others.
         suspected: (N,) bool.
         threshold: on ``suspicion``; infinity if no row is suspected.
+        deserved: which labels the content deserves, (N, K), rows sum to 1; None if the content
+            witness was not asked.
         shared: how well suspects can be told from trusted rows by their words, an AUROC; None if
             the surface witness was not asked.
         evidence: whether it is enough to speak of a backdoor.
@@ -45,6 +47,7 @@ class Detection:
     trigger: np.ndarray
     suspected: np.ndarray
     threshold: float
+    deserved: np.ndarray | None
     shared: float | None
     evidence: bool
     mapping_history: list[dict]
@@ -81,6 +84,7 @@ def detect(
             suspected,
             mapping.threshold(scores),
             None,
+            None,
             int(suspected.sum()) >= config.least_suspects,
             mapping.history,
         )
@@ -92,6 +96,7 @@ def detect(
     trusted = concatenate_datasets([mapping_rows, unseen])
     student = witnesses.log_odds(scores.given)
     suspicion, null = student, witnesses.log_odds(mapping.null.given)
+    said = None
     if config.content:
         said = witnesses.content(trusted, untrusted, seed=seed, progress=progress)
         suspicion = suspicion + said.untrusted
@@ -111,7 +116,21 @@ def detect(
     enough = int(suspected.sum()) >= config.least_suspects
     if config.surface:
         enough = enough and shared is not None and shared >= config.least_shared
-    return Detection(scores, total, trigger, suspected, limit, shared, enough, mapping.history)
+    deserved = None
+    if said is not None:
+        given, known = (np.asarray(rows["label"], int) for rows in (untrusted, trusted))
+        innocent = np.setdiff1d(
+            _least_suspicious(total), np.flatnonzero(suspected | ~scores.agrees)
+        )
+        deserved = witnesses.deserved(said, known, given, innocent, model.config.num_labels)
+    return Detection(
+        scores, total, trigger, suspected, limit, deserved, shared, enough, mapping.history
+    )
+
+
+def _least_suspicious(suspicion: np.ndarray) -> np.ndarray:
+    """Indices of the less suspicious half of the rows."""
+    return np.argsort(suspicion, kind="stable")[: len(suspicion) // 2]
 
 
 def _surface(
@@ -122,6 +141,5 @@ def _surface(
     given = np.asarray(untrusted["label"], int)
     label = int(np.bincount(given[seeds]).argmax())
     suspects = np.flatnonzero(seeds & (given == label))
-    half = np.argsort(suspicion, kind="stable")[: len(suspicion) // 2]
-    innocent = np.setdiff1d(half, suspects)
+    innocent = np.setdiff1d(_least_suspicious(suspicion), suspects)
     return witnesses.surface(trusted, list(untrusted["text"]), suspects, innocent, label, seed=seed)

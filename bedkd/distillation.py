@@ -2,9 +2,10 @@
 
 A copy of the suspect model (the student) learns from two sides. *Trust* batches hold it to the
 true labels of clean rows and to the teacher's answers on them. Against that, *punish* batches push
-suspected rows away from their given label. Our default adds *transplants*: spans of suspects
-spliced into trusted rows of every class, whose label must not change; they teach that the trigger
-means nothing, where punishing alone teaches that it means "not the target".
+suspected rows away from their given label. Punishing alone teaches that the trigger means "not the
+target". Our default therefore adds *transplants*, spans of suspects spliced into trusted rows of
+every class, whose label must not change; and where punishing asks only for "less of the given
+label", it *relabels*: suspects are taught what their content deserves.
 
 Source: arXiv 2508.01595, adversarial knowledge distillation. Departures are options of
 :class:`DistillationConfig` and named there.
@@ -24,10 +25,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd.engine import Rows, optimise, predict
 from bedkd.errors import InputError
-from bedkd.objectives import BoundedPunish, Distil, Transplant
+from bedkd.objectives import BoundedPunish, Distil, Relabel, Transplant
 from bedkd.training import checked_rows
 
-PUNISHMENTS = ("unbounded", "bounded", "none")
+PUNISHMENTS = ("unbounded", "bounded", "relabel", "none")
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,16 @@ class DistillationConfig:
         schedule: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
             ``interleave`` spreads the other batches between trust batches.
         punish: ``unbounded`` minimises −L (the paper), ``bounded`` minimises −log(1 − p(given
-            label)) where p > ``aim``, ``none`` does not punish.
+            label)) where p > ``aim``, ``relabel`` teaches the labels that the suspects' content
+            deserves (soft, from the content witness), ``none`` does not punish.
         aim: see ``bounded``.
         punish_every: with ``interleave``, trust batches between two punish batches.
         transplant_every: with ``interleave``, trust batches between two transplant batches;
             None for no transplants.
         stop_neutral: stop after the first cycle in which suspects held out from all passes get
-            their given label no more often than trusted rows of other classes do, plus this
-            margin; None runs all cycles (the paper).
+            their given label no more often than is neutral, plus this margin; None runs all
+            cycles (the paper). Neutral is what their content deserves, with ``relabel``, and
+            otherwise how often trusted rows of other classes are called the target.
     """
 
     rows_per_class: int = 240
@@ -67,7 +70,7 @@ class DistillationConfig:
     batch_size: int = 16
     max_length: int = 128
     schedule: str = "interleave"
-    punish: str = "bounded"
+    punish: str = "relabel"
     aim: float = 0.5
     punish_every: int = 4
     transplant_every: int | None = 1
@@ -123,8 +126,8 @@ def transplant(host: str, donor: str, rng: np.random.Generator) -> str:
 @dataclass(frozen=True)
 class Distilled:
     """The repaired student and one record a cycle: losses by kind, accuracy on held-out trusted
-    rows, how often held-out suspects get their given label, how often trusted rows of other
-    classes do, and whatever ``watch`` returned."""
+    rows, how often held-out suspects get their given label, how often they would if nothing but
+    their content counted (``neutral``), and whatever ``watch`` returned."""
 
     student: PreTrainedModel
     history: list[dict]
@@ -138,6 +141,7 @@ def distil(
     held_out: Dataset,
     config: DistillationConfig = DistillationConfig(),
     *,
+    deserved: np.ndarray | None = None,
     seed: int = 0,
     watch: Callable[[PreTrainedModel], dict] | None = None,
     progress: bool = False,
@@ -150,44 +154,53 @@ def distil(
         suspects: rows believed to be poisoned with their given labels. With ``stop_neutral`` a
             quarter of them is never trained on and decides when to stop.
         held_out: other clean rows, for the stopping rule and the history.
+        deserved: which labels the content of the suspects deserves, (S, K), rows sum to 1; needed
+            by ``punish="relabel"``.
         watch: called after every cycle, for figures; its result is recorded, nothing depends
             on it.
 
     Raises:
-        InputError: an empty set or unknown labels.
+        InputError: an empty set, unknown labels, or ``relabel`` without ``deserved``.
     """
+    relabel = config.punish == "relabel"
+    if relabel and deserved is None:
+        raise InputError("punish='relabel' needs what the suspects' content deserves")
     check = (model, tokenizer)
     length = config.max_length
     rows = checked_rows(*check, trusted, length, "the trusted set")
     guard = checked_rows(*check, held_out, length, "the held-out trusted set")
     order = np.random.default_rng(seed).permutation(len(suspects))
     reserve = len(suspects) // 4 if config.stop_neutral is not None else 0
-    bad = checked_rows(*check, suspects.select(order[reserve:]), length, "the suspects")
-    watched = (
-        checked_rows(*check, suspects.select(order[:reserve]), length, "the suspects")
-        if reserve
-        else bad
+    used = order[reserve:]
+    kept = order[:reserve] if reserve else used
+    bad, watched = (
+        checked_rows(*check, suspects.select(part), length, "the suspects") for part in (used, kept)
     )
 
     student = copy.deepcopy(model)
     history: list[dict] = []
     losses: dict[str, list[float]] = {}
-    plan = _Plan(model, tokenizer, trusted, suspects.select(order[reserve:]), rows, bad, config)
+    aims = deserved[used] if relabel else None
+    plan = _Plan(model, tokenizer, trusted, suspects.select(used), rows, bad, aims, config)
     stopped = False
+
+    def neutral(answers: np.ndarray) -> float:
+        """How often held-out suspects would get their given label without a trigger."""
+        if relabel:
+            return float((deserved[kept].argmax(axis=1) == watched.labels).mean())
+        target = np.bincount(watched.labels).argmax()
+        others = guard.labels != target
+        return float((answers[others] == target).mean()) if others.any() else 0.0
 
     def record() -> dict:
         student.eval()  # for whatever ``watch`` does with it
         clean, suspect = predict(student, guard), predict(student, watched)
-        target = np.bincount(watched.labels).argmax()
-        others = guard.labels != target
         return {
             "cycle": len(history) + 1,
             **{f"{kind}_loss": float(np.mean(values)) for kind, values in losses.items()},
             "held_out_accuracy": float((clean.labels == guard.labels).mean()),
             "suspects_given_label": float((suspect.labels == watched.labels).mean()),
-            "clean_called_target": (
-                float((clean.labels[others] == target).mean()) if others.any() else 0.0
-            ),
+            "neutral": neutral(clean.labels),
             **(watch(student) if watch else {}),
         }
 
@@ -209,8 +222,7 @@ def distil(
             losses.clear()
             latest = history[-1]
             stopped = config.stop_neutral is not None and (
-                latest["suspects_given_label"]
-                <= latest["clean_called_target"] + config.stop_neutral
+                latest["suspects_given_label"] <= latest["neutral"] + config.stop_neutral
             )
 
     optimise(
@@ -230,7 +242,7 @@ def distil(
 class _Plan:
     """Which batch comes when: one cycle as a sequence of (kind, objective, rows, batch)."""
 
-    def __init__(self, model, tokenizer, trusted, suspects, rows, bad, config):
+    def __init__(self, model, tokenizer, trusted, suspects, rows, bad, aims, config):
         self.config, self.rows, self.bad, self.tokenizer = config, rows, bad, tokenizer
         self.hosts, self.donors = list(trusted["text"]), list(suspects["text"])
         answers = predict(model, rows, hidden=True)
@@ -242,6 +254,8 @@ class _Plan:
             self.punish = Distil(
                 predict(model, bad, hidden=True), config.temperature, config.alpha, sign=-1
             )
+        elif config.punish == "relabel":
+            self.punish = Relabel(torch.from_numpy(aims))
         else:
             self.punish = BoundedPunish(config.aim)
 

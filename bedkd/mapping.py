@@ -36,6 +36,8 @@ class MappingConfig:
             label, and stop when so many epochs brought nothing lower; None trains all epochs
             (the paper). With few flipped rows the student soon learns them by heart and the
             clean mapping comes back; held-out rows show when.
+        watch: at most so many held-out rows, drawn at random, are asked after every epoch; all of
+            them are asked once, at the end.
         temperature: τ of the shared loss.
         alpha: α of the shared loss.
         score: ``given-label`` is p_student(given label), high for poisoned rows; ``distance`` is
@@ -49,6 +51,7 @@ class MappingConfig:
     rows_per_class: int = 80
     epochs: int = 20
     patience: int | None = 3
+    watch: int = 200
     temperature: float = 1.5
     alpha: float = 0.3
     lr: float = 3e-5
@@ -135,7 +138,7 @@ class DirectionalMapping:
     Attributes:
         student: the model that unlearned the clean mapping.
         history: one record an epoch: mean loss, and ``held_out_given``, the student's mean
-            probability of the true label of held-out rows (None without held-out rows).
+            probability of the true label of the watched held-out rows (None without any).
         null: scores of the held-out trusted rows.
     """
 
@@ -176,13 +179,14 @@ class DirectionalMapping:
         objective = Distil(teacher_answers, config.temperature, config.alpha)
         student = copy.deepcopy(model)
         fitted = cls(config, model, student, tokenizer)
-        kind = config.score
-        watched = None
+        unseen = watched = None
         if held_out is not None:
+            what = "the held-out trusted set"
+            unseen = checked_rows(model, tokenizer, held_out, config.max_length, what)
+            some = np.random.default_rng(seed).permutation(len(held_out))[: config.watch]
             watched = checked_rows(
-                model, tokenizer, held_out, config.max_length, "the held-out trusted set"
+                model, tokenizer, held_out.select(np.sort(some)), config.max_length, what
             )
-            watched_teacher = predict(model, watched)
 
         rng = np.random.default_rng(seed)
         per_epoch = -(-len(rows) // config.batch_size)
@@ -205,14 +209,14 @@ class DirectionalMapping:
             record = {"epoch": number // per_epoch, "loss": float(np.mean(losses[-per_epoch:]))}
             record["held_out_given"] = None
             if watched is not None:
-                null = compare(watched_teacher, predict(student, watched), watched.labels, kind)
-                record["held_out_given"] = float(null.given.mean())
+                beliefs = predict(student, watched).probabilities
+                record["held_out_given"] = float(
+                    beliefs[np.arange(len(watched)), watched.labels].mean()
+                )
                 since += 1
-                if config.patience is None or record["held_out_given"] < best:
+                if config.patience is not None and record["held_out_given"] < best:
                     best, since = record["held_out_given"], 0
-                    fitted.null = null
-                    if config.patience is not None:
-                        best_state = copy.deepcopy(student.state_dict())
+                    best_state = copy.deepcopy(student.state_dict())
             fitted.history.append(record)
 
         optimise(
@@ -228,6 +232,10 @@ class DirectionalMapping:
         )
         if best_state is not None:
             student.load_state_dict(best_state)
+        if unseen is not None:
+            fitted.null = compare(
+                predict(model, unseen), predict(student, unseen), unseen.labels, config.score
+            )
         return fitted
 
     def score(self, dataset: Dataset, *, progress: bool = False) -> Scores:

@@ -108,14 +108,14 @@ def purification_markdown(report: dict) -> str:
                     "cycle",
                     "held-out accuracy",
                     "held-out suspects given their label",
-                    "clean rows of other classes called target",
+                    "given their label by content alone",
                 ],
                 [
                     [
                         str(r["cycle"]),
                         f"{r['held_out_accuracy']:.3f}",
                         f"{r['suspects_given_label']:.3f}",
-                        f"{r['clean_called_target']:.3f}",
+                        f"{r['neutral']:.3f}",
                     ]
                     for r in report["distillation_history"]
                 ],

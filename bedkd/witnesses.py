@@ -47,10 +47,12 @@ class Content:
     Attributes:
         trusted: for each trusted row, from a model that did not see the row, (M,).
         untrusted: (N,).
+        features: sentence embeddings of trusted and untrusted rows, (M, D) and (N, D).
     """
 
     trusted: np.ndarray
     untrusted: np.ndarray
+    features: tuple[np.ndarray, np.ndarray]
 
 
 def content(
@@ -74,7 +76,8 @@ def content(
     unseen = cross_val_predict(
         search.best_estimator_, features, labels, cv=folds, method="predict_proba"
     )
-    answers = search.predict_proba(stealth.embed(list(untrusted["text"]), progress=progress))
+    others = stealth.embed(list(untrusted["text"]), progress=progress)
+    answers = search.predict_proba(others)
     column = {label: k for k, label in enumerate(search.classes_)}
 
     def against(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -85,7 +88,31 @@ def content(
         ]
         return -log_odds(np.array(p))
 
-    return Content(against(unseen, labels), against(answers, given))
+    return Content(against(unseen, labels), against(answers, given), (features, others))
+
+
+def deserved(
+    said: Content, trusted: np.ndarray, given: np.ndarray, innocent: np.ndarray, classes: int
+) -> np.ndarray:
+    """Which labels the content of untrusted rows deserves, (N, classes), rows sum to 1.
+
+    Once the suspects are known, the content witness can learn from more than the trusted rows:
+    from the untrusted rows that are least suspicious, with their given labels. Classes weigh the
+    same, because poisoning has thinned out all classes but the target.
+
+    Args:
+        said: what :func:`content` returned.
+        trusted: true labels of the trusted rows, (M,).
+        given: given labels of the untrusted rows, (N,).
+        innocent: indices of the least suspicious untrusted rows.
+    """
+    ours, others = said.features
+    model = LogisticRegression(C=10, class_weight="balanced", max_iter=2000).fit(
+        np.concatenate([ours, others[innocent]]), np.concatenate([trusted, given[innocent]])
+    )
+    answers = np.zeros((len(given), classes))
+    answers[:, model.classes_] = model.predict_proba(others)
+    return answers
 
 
 @dataclass(frozen=True)

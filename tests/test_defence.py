@@ -74,6 +74,12 @@ def run(victim, tokenizer, task, acting_config):
     return run
 
 
+def bounded(config, **options):
+    """The configuration with the punishment that needs no content witness."""
+    stage = replace(config.distillation, punish="bounded")
+    return replace(config, distillation=stage, **options)
+
+
 def test_no_evidence_hands_back_the_very_same_model(
     run, victim, tiny_config, weights, same_weights
 ):
@@ -107,12 +113,34 @@ def test_evidence_gives_a_new_model_and_leaves_the_old_one(
 
 
 def test_force_repairs_without_evidence_and_says_so(run, tiny_config):
-    result = run(replace(tiny_config, content=False), force=True)
+    result = run(bounded(tiny_config, content=False), force=True)
     assert result.changed
     assert result.verdict == "no evidence of a backdoor"
     assert any("forced" in warning for warning in result.warnings)
     scores = np.where(result.scores.agrees, result.suspicion, -np.inf)
     assert set(result.punished) == set(np.lexsort((np.arange(len(scores)), -scores))[:32])
+
+
+def test_rows_named_by_the_caller_are_used_as_they_are(run, tiny_config):
+    result = run(tiny_config, rows=[7, 3, 11])
+    assert result.punished.tolist() == [7, 3, 11]
+    assert result.changed
+    assert result.verdict == "no evidence of a backdoor"
+    assert any("3 rows that the caller named" in warning for warning in result.warnings)
+    for bad in ([], [-1], [10**6], [4, 4]):
+        with pytest.raises(InputError, match="rows: give distinct row numbers"):
+            run(tiny_config, rows=bad)
+
+
+def test_relabelling_uses_what_content_says_of_the_punished_rows(run, acting_config, monkeypatch):
+    seen = {}
+    detect, distil = defence.detect, defence.distil
+    monkeypatch.setattr(defence, "detect", lambda *a, **k: seen.setdefault("d", detect(*a, **k)))
+    monkeypatch.setattr(
+        defence, "distil", lambda *a, **k: seen.update(aims=k["deserved"]) or distil(*a, **k)
+    )
+    result = run()
+    assert np.array_equal(seen["aims"], seen["d"].deserved[result.punished])
 
 
 def test_suspects_that_share_nothing_are_no_evidence(run, victim, acting_config):
@@ -123,7 +151,7 @@ def test_suspects_that_share_nothing_are_no_evidence(run, victim, acting_config)
 
 
 def test_without_witnesses_the_mapping_module_decides_alone(run, acting_config):
-    result = run(replace(acting_config, content=False, surface=False))
+    result = run(bounded(acting_config, content=False, surface=False))
     assert np.array_equal(result.suspicion, result.scores.suspicion)
     assert result.shared is None
     assert result.changed
@@ -131,8 +159,8 @@ def test_without_witnesses_the_mapping_module_decides_alone(run, acting_config):
 
 @pytest.mark.parametrize("witness", ["content", "surface"])
 def test_each_witness_adds_to_the_evidence(run, acting_config, witness):
-    alone = run(replace(acting_config, content=False, surface=False))
-    both = run(replace(acting_config, **{"content": False, "surface": False, witness: True}))
+    alone = run(bounded(acting_config, content=False, surface=False))
+    both = run(bounded(acting_config, **{"content": False, "surface": False, witness: True}))
     assert np.array_equal(both.scores.given, alone.scores.given)
     assert not np.allclose(both.suspicion, log_odds(alone.scores.given))
     assert (both.shared is None) == (witness == "content")
@@ -156,13 +184,18 @@ def test_trigger_evidence_is_all_evidence_but_content(run, acting_config, conten
     seen = []
     real = defence.detect
     monkeypatch.setattr(defence, "detect", lambda *a, **k: seen.append(real(*a, **k)) or seen[0])
-    run(replace(acting_config, content=content))
+    run(bounded(acting_config, content=content))
     assert np.allclose(seen[0].trigger, seen[0].suspicion) != content
 
 
 def test_witnesses_need_the_score_they_add_to():
     with pytest.raises(InputError, match="witnesses add to the score 'given-label'"):
         BeDKDConfig(mapping=MappingConfig(score="distance"))
+
+
+def test_relabelling_needs_the_content_witness():
+    with pytest.raises(InputError, match="punish='relabel' asks the content witness"):
+        BeDKDConfig(content=False)
 
 
 def same_result(one, two, weights, same_weights):

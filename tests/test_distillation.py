@@ -10,7 +10,7 @@ from bedkd.distillation import DistillationConfig, distil, draw_suspects, transp
 from bedkd.engine import Rows, predict
 from bedkd.errors import InputError
 
-CONFIG = DistillationConfig(cycles=2, lr=1e-3, max_length=32)
+CONFIG = DistillationConfig(cycles=2, lr=1e-3, max_length=32, punish="bounded")
 SUSPICION = np.array([0.5, 0.9, 0.1, 0.8, 0.9, 0.7])
 SUSPECTED = np.array([True, True, True, False, True, True])
 
@@ -112,6 +112,38 @@ def test_unbounded_punishing_lowers_the_given_label(victim, tokenizer, parts, ta
     assert result.history[-1]["suspects_given_label"] < 0.5
 
 
+def test_relabelling_teaches_suspects_what_their_content_deserves(victim, tokenizer, parts, task):
+    _, suspects, _ = parts
+    config = replace(CONFIG, cycles=4, lr=3e-3, punish="relabel", punish_every=1, stop_neutral=None)
+    mild, hard = (
+        distil(victim, tokenizer, *parts, config, deserved=np.tile([1 - p, p], (len(suspects), 1)))
+        for p in (0.9, 0.1)
+    )
+    rows = Rows(tokenizer, suspects["text"])
+    one, two = (predict(found.student, rows).probabilities[:, 1] for found in (mild, hard))
+    assert one.mean() > two.mean() + 0.1
+    assert share(hard.student, tokenizer, task.triggered, task.triggered["label"]) > 0.8
+    # Neutral is what content says of the suspects, not what trusted rows are called.
+    assert [found.history[-1]["neutral"] for found in (mild, hard)] == [1, 0]
+    with pytest.raises(InputError, match="punish='relabel' needs"):
+        distil(victim, tokenizer, *parts, config)
+
+
+def test_every_suspect_gets_its_own_new_label(victim, tokenizer, parts):
+    trusted, suspects, held_out = parts
+    wanted = np.arange(len(suspects)) % 2
+    config = replace(
+        CONFIG, cycles=40, lr=5e-3, punish="relabel", punish_every=1, transplant_every=None,
+        stop_neutral=None,
+    )  # fmt: skip
+    few = data.balanced_split(trusted, 8, seed=0)[0]
+    student = distil(
+        victim, tokenizer, few, suspects, held_out, config, deserved=np.eye(2)[wanted]
+    ).student
+    answers = predict(student, Rows(tokenizer, suspects["text"])).labels
+    assert (answers == wanted).mean() > 0.7  # any other assignment gives about a half
+
+
 def test_history_says_what_the_student_does(victim, tokenizer, parts):
     _, suspects, held_out = parts
     seen = []
@@ -133,7 +165,7 @@ def test_history_says_what_the_student_does(victim, tokenizer, parts):
         share(result.student, tokenizer, suspects, suspects["label"])
     )
     others = held_out.filter(lambda row: row["label"] != 1)
-    assert last["clean_called_target"] == pytest.approx(share(result.student, tokenizer, others, 1))
+    assert last["neutral"] == pytest.approx(share(result.student, tokenizer, others, 1))
     assert {"trust_loss", "punish_loss", "transplant_loss"} <= set(last)
 
 
@@ -227,7 +259,7 @@ def test_an_interruption_leaves_the_model_alone(victim, tokenizer, parts, weight
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"punish": "mildly"}, "punish='mildly'.*unbounded, bounded, none"),
+        ({"punish": "mildly"}, "punish='mildly'.*unbounded, bounded, relabel, none"),
         ({"schedule": "never"}, "schedule='never'"),
         ({"draw": "best"}, "draw='best'"),
         ({"breadth": 0.5}, "breadth=0.5"),

@@ -6,7 +6,7 @@ import torch
 
 from bedkd import losses
 from bedkd.engine import Prediction, Rows, predict
-from bedkd.objectives import BoundedPunish, Distil, Transplant, cross_entropy
+from bedkd.objectives import BoundedPunish, Distil, Relabel, Transplant, cross_entropy
 
 CPU = torch.device("cpu")
 TEXTS = ["great", "dull word1 word2 word3 word4 word5", "word1 fine word2", "slow word7"]
@@ -70,6 +70,15 @@ def test_transplant_keeps_label_and_answer_of_the_host(bert, rows, teacher):
     expected += (1 - alpha) * losses.soft_kl(logits, torch.tensor(teacher.logits[[2, 0]]), tau)
     objective = Transplant(torch.from_numpy(teacher.logits), tau, alpha)
     assert objective(bert, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_relabel_looks_up_the_soft_label_of_every_row(bert, rows):
+    soft = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.0, 1.0]])
+    order = [3, 0]
+    logits = torch.tensor(predict(bert, rows).logits[order])
+    expected = -(soft[order] * logits.log_softmax(-1)).sum(-1).mean()
+    found = Relabel(soft)(bert, rows.batch(order, CPU))
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def purification(**changes):
                 "cycle": 1,
                 "held_out_accuracy": 0.9,
                 "suspects_given_label": 0.2,
-                "clean_called_target": 0.1,
+                "neutral": 0.1,
             }
         ],
         **changes,

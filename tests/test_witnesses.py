@@ -40,6 +40,22 @@ def test_a_label_that_no_trusted_row_has_is_not_supported(reviews):
     assert (said.untrusted > 10).all()
 
 
+def test_content_deserves_the_true_label_whatever_was_given(reviews):
+    trusted, rows = reviews
+    true, known = np.asarray(rows["label"]), np.asarray(trusted["label"])
+    wrong = np.arange(len(rows)) % 5 == 0
+    given = np.where(wrong, 1 - true, true)
+    said = witnesses.content(trusted, data.make(rows["text"], given, None))
+    found = witnesses.deserved(said, known, given, np.flatnonzero(~wrong)[:80], 3)
+    assert found.shape == (len(rows), 3)
+    assert found.sum(axis=1) == pytest.approx(1)
+    assert (found[:, 2] == 0).all()  # a class that no row has
+    assert (found.argmax(axis=1) == true)[wrong].mean() > 0.65
+    # Rows called innocent teach: with false ones the answers turn.
+    misled = witnesses.deserved(said, 1 - known, 1 - true, np.arange(len(rows)), 3)
+    assert (misled.argmax(axis=1) == true).mean() < 0.2
+
+
 @pytest.fixture(scope="module")
 def written(reviews):
     """Untrusted texts of which every fourth is a paraphrase, and which those are."""
