@@ -394,7 +394,12 @@ def reproduce(
     normalise: Annotated[
         bool, typer.Option("--normalise", help="Remove traces of corpora.")
     ] = False,
-    defence: Annotated[str | None, typer.Option(help="default, paper or quick.")] = None,
+    defence: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(experiments.CONFIGS)}.")
+    ] = None,
+    suspects: Annotated[
+        str, typer.Option(help="Distil with the rows found, or with oracle or random ones.")
+    ] = "found",
     output: Output = Path("results"),
     quiet: Quiet = False,
     as_json: Json = False,
@@ -403,7 +408,8 @@ def reproduce(
 
     Set BEDKD_DATA_DIR to the released files (or have a network). A reader with a GPU repeats the
     grid with BERT from the hub: bedkd reproduce --backbone google-bert/bert-base-uncased
-    --seed 0,1,2 --defence default. Victims are kept in BEDKD_CACHE.
+    --seed 0,1,2 --defence default. With --attack none the model that was never poisoned is
+    handed to the defence. Victims are kept in BEDKD_CACHE.
     """
     with console(quiet, as_json) as out:
         if defence is not None:
@@ -437,7 +443,8 @@ def reproduce(
         written = []
         for number, cell in enumerate(cells, start=1):
             out.say(f"[{number}/{len(cells)}] {cell.name}")
-            written.append(experiments.run(cell, output, defence, progress=not quiet))
+            path = experiments.run(cell, output, defence, suspects, progress=not quiet)
+            written.append(path)
         out.finish({"written": [str(path) for path in written]}, "\n".join(map(str, written)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -93,4 +95,32 @@ def _shares(model, tokenizer, clean, poisoned, triggered, max_length, progress) 
         overall, by_class = metrics.racc(labels["the triggered set"], triggered["label"])
         found["racc"] = overall.to_dict()
         found["by_class"] = {str(c): share.to_dict() for c, share in by_class.items()}
+    return found
+
+
+def asr_by_word(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    poisoned: Dataset,
+    words: Sequence[str],
+    max_length: int = 128,
+) -> dict[str, dict]:
+    """ASR of the rows that hold each trigger word: a repair may miss the rare ones.
+
+    Args:
+        poisoned: triggered non-target rows that carry the target label.
+        words: the trigger words; those that no row holds are left out.
+
+    Returns:
+        A share with interval for each word.
+    """
+    found = {}
+    for word in words:
+        rows = [i for i, text in enumerate(poisoned["text"]) if word in text.split()]
+        if rows:
+            some = checked_rows(
+                model, tokenizer, poisoned.select(rows), max_length, f"the rows with {word!r}"
+            )
+            answers = predict(model, some).labels
+            found[word] = metrics.asr(answers, poisoned["label"][0]).to_dict()
     return found

@@ -21,9 +21,10 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd import attacks, corpora, data, metrics, models, report, rewriting
-from bedkd.defence import BeDKDConfig, purify
+from bedkd.defence import BeDKDConfig, Purified, purify
+from bedkd.distillation import DistillationConfig
 from bedkd.errors import InputError
-from bedkd.evaluation import evaluate
+from bedkd.evaluation import asr_by_word, evaluate
 from bedkd.files import write_json
 from bedkd.training import TrainingConfig, fine_tune
 
@@ -36,7 +37,27 @@ INSERTIONS = {
     "mixed": attacks.Mixed((attacks.BadNets(), attacks.AddSent())),
 }
 ATTACKS = (*INSERTIONS, *rewriting.FORMS)
-CONFIGS = {"default": BeDKDConfig, "paper": BeDKDConfig.paper, "quick": BeDKDConfig.quick}
+SUSPECTS = ("found", "oracle", "random")
+
+
+def _without(**changes) -> BeDKDConfig:
+    """The default with other settings of its second stage."""
+    return BeDKDConfig(distillation=DistillationConfig(**changes))
+
+
+# The default, the published recipe, sizes for the embedded tasks; then what one part is worth.
+CONFIGS = {
+    "default": BeDKDConfig,
+    "paper": BeDKDConfig.paper,
+    "quick": BeDKDConfig.quick,
+    "bounded": lambda: _without(punish="bounded"),
+    "transplants-alone": lambda: _without(punish="none"),
+    "relabel-alone": lambda: _without(transplant_every=None),
+    "punish-alone": lambda: _without(punish="bounded", transplant_every=None),
+    "mapping-alone": lambda: BeDKDConfig(
+        content=False, surface=False, distillation=DistillationConfig(punish="bounded")
+    ),
+}
 
 # The published grid: which attacks are run on which data set.
 GRID = {
@@ -237,26 +258,46 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
     }
 
 
+def named_rows(suspects: str, flags: np.ndarray, count: int, seed: int) -> np.ndarray | None:
+    """Rows to distil with in place of those found: what a repair does with perfect suspects
+    (``oracle``, drawn among the poisoned rows) and with useless ones (``random``); None with
+    ``found``."""
+    if suspects == "found":
+        return None
+    among = np.flatnonzero(flags) if suspects == "oracle" else np.arange(len(flags))
+    return np.random.default_rng(seed).permutation(among)[:count]
+
+
 def defend(
-    cell: Cell, config: str = "default", *, undefended: dict, progress: bool = False
+    cell: Cell,
+    config: str = "default",
+    *,
+    undefended: dict,
+    suspects: str = "found",
+    progress: bool = False,
 ) -> dict:
     """Purify the cell's victim with the clean dev rows as trusted set, and evaluate.
 
     The defence sees the dev split and the training mix; test rows and flags are only used here,
-    afterwards, to judge it.
+    afterwards, to judge it. (``suspects`` other than ``found`` are experiments about the second
+    stage, not defences.)
 
     Args:
         undefended: the ``undefended`` part of what :func:`measure` returned: floor and ceiling
             do not change with the defence and are taken from it.
+        suspects: see :func:`named_rows`.
     """
     model, tokenizer = victim(cell, progress=progress)
     built = task(cell)
+    flags = np.asarray(built.train["poisoned"], bool)
+    chosen = CONFIGS[config]()
     purified = purify(
         model,
         tokenizer,
         built.clean["dev"],
         built.train,
-        CONFIGS[config](),
+        chosen,
+        rows=named_rows(suspects, flags, chosen.distillation.suspects, cell.seed),
         seed=cell.seed,
         progress=progress,
     )
@@ -269,28 +310,73 @@ def defend(
         max_length=cell.training.max_length,
         progress=progress,
     )
-    flags = np.asarray(built.train["poisoned"], bool)
-    summary = purified.to_dict()
-    punished = summary.pop("punished_rows")
+    words = getattr(built.trigger, "words", ()) if cell.attack == "badnets" else ()
     return {
-        "cell": asdict(cell),
-        **report.provenance(command(cell, config), seed=cell.seed, backbone=cell.backbone),
-        "training_seconds": training_seconds(cell),
+        **_header(cell, config, suspects),
         "task": _manifest_summary(built),
         "undefended": undefended,
         "defence": config,
-        "report": summary,
+        "suspects": suspects,
+        "report": _report(purified),
         "detection": metrics.detection(purified.suspicion, purified.suspected, flags).to_dict(),
         # The mapping student's score alone, without the witnesses.
         "mapping_auroc": metrics.detection(
             purified.scores.suspicion, purified.suspected, flags
         ).auroc,
-        "punished_precision": metrics.Share.of(flags[punished]).to_dict(),
+        "punished_precision": metrics.Share.of(flags[purified.punished]).to_dict(),
         "defended": {k: undefended[k] if v is None else v for k, v in result.items()},
+        "asr_by_word": asr_by_word(
+            purified.model, tokenizer, built.poisoned_test, words, cell.training.max_length
+        ),
     }
 
 
-def command(cell: Cell, config: str | None = None) -> str:
+def leave_alone(cell: Cell, config: str = "default", *, progress: bool = False) -> dict:
+    """Purify a model that was never poisoned: the verdict, and what acting cost.
+
+    Args:
+        cell: a reference cell (``attack="none"``).
+    """
+    model, tokenizer = victim(cell, progress=progress)
+    splits = _splits(cell.dataset, cell.seed, cell.normalise, cell.sizes)
+    purified = purify(
+        model,
+        tokenizer,
+        splits["dev"],
+        reference_rows(cell),
+        CONFIGS[config](),
+        seed=cell.seed,
+        progress=progress,
+    )
+
+    def accuracy(judged: PreTrainedModel) -> dict:
+        length = cell.training.max_length
+        found = evaluate(judged, tokenizer, clean=splits["test"], max_length=length)
+        return found["cacc"]
+
+    before = accuracy(model)
+    return {
+        **_header(cell, config),
+        "defence": config,
+        "report": _report(purified),
+        "cacc_before": before,
+        "cacc_after": accuracy(purified.model) if purified.changed else before,
+    }
+
+
+def _header(cell: Cell, config: str, suspects: str = "found") -> dict:
+    made = report.provenance(
+        command(cell, config, suspects), seed=cell.seed, backbone=cell.backbone
+    )
+    return {"cell": asdict(cell), **made, "training_seconds": training_seconds(cell)}
+
+
+def _report(purified: Purified) -> dict:
+    """The report without its list of rows."""
+    return {k: v for k, v in purified.to_dict().items() if k != "punished_rows"}
+
+
+def command(cell: Cell, config: str | None = None, suspects: str = "found") -> str:
     """The command line that measures this cell."""
     words = [f"bedkd reproduce --dataset {cell.dataset} --attack {cell.attack}"]
     words.append(f"--seed {cell.seed} --rate {cell.rate:g} --backbone {cell.backbone}")
@@ -310,21 +396,42 @@ def command(cell: Cell, config: str | None = None) -> str:
     words.append(f"--max-length {training.max_length}")
     if config:
         words.append(f"--defence {config}")
+    if suspects != "found":
+        words.append(f"--suspects {suspects}")
     return " ".join(words)
 
 
 def run(
-    cell: Cell, folder: str | Path, config: str | None = None, *, progress: bool = False
+    cell: Cell,
+    folder: str | Path,
+    config: str | None = None,
+    suspects: str = "found",
+    *,
+    progress: bool = False,
 ) -> Path:
     """Measure a cell undefended, then with a defence if ``config`` is given; each measurement is
-    one JSON, and one that exists is not made again.
+    one JSON, and one that exists is not made again. A reference cell, which has no poison, is only
+    defended.
 
     Returns:
         The JSON of the defence if one is given, else of the undefended cell.
 
     Raises:
-        InputError: the JSON of that name holds another cell, say one with another pool.
+        InputError: the JSON of that name holds another cell, say one with another pool; unknown
+            ``suspects``; a reference cell, or suspects other than ``found``, without ``config``.
     """
+    if suspects not in SUSPECTS:
+        raise InputError(f"suspects {suspects!r}: choose one of {', '.join(SUSPECTS)}")
+    if config is None and suspects != "found":
+        raise InputError(f"suspects {suspects}: name the defence that shall distil with them")
+    if cell.attack == "none":
+        if config is None or suspects != "found":
+            raise InputError("attack none: name a defence, which finds its suspects itself")
+        cell = cell.reference
+        path = Path(folder) / f"clean-{config}" / f"{cell.name}.json"
+        if not _finished(path, cell):
+            write_json(leave_alone(cell, config, progress=progress), path)
+        return path
     path = Path(folder) / "undefended" / f"{cell.name}.json"
     if _finished(path, cell):
         measured = json.loads(path.read_text(encoding="utf-8"))
@@ -333,10 +440,17 @@ def run(
         write_json(measured, path)
     if config is None:
         return path
-    path = Path(folder) / f"defended-{config}" / path.name
+    stage = f"defended-{config}" if suspects == "found" else f"defended-{config}-{suspects}"
+    path = Path(folder) / stage / path.name
     if not _finished(path, cell):
-        undefended = measured["undefended"]
-        write_json(defend(cell, config, undefended=undefended, progress=progress), path)
+        found = defend(
+            cell,
+            config,
+            undefended=measured["undefended"],
+            suspects=suspects,
+            progress=progress,
+        )
+        write_json(found, path)
     return path
 
 

@@ -382,8 +382,8 @@ def test_every_command_has_the_common_options(run):
 def test_reproduce_runs_the_cells_asked_for(result, failure, monkeypatch, tmp_path):
     asked = []
 
-    def record(cell, folder, config, **_):
-        asked.append((cell.dataset, cell.attack, cell.seed, config))
+    def record(cell, folder, config, suspects, **_):
+        asked.append((cell.dataset, cell.attack, cell.seed, config, suspects))
         return folder / "x.json"
 
     monkeypatch.setattr(experiments, "run", record)
@@ -395,12 +395,14 @@ def test_reproduce_runs_the_cells_asked_for(result, failure, monkeypatch, tmp_pa
         "0,2",
         "--defence",
         "paper",
+        "--suspects",
+        "oracle",
         "--output",
         tmp_path,
     )
     assert len(found["written"]) == len(asked) == 8
-    assert asked[0] == ("olid", "badnets", 0, "paper")
-    assert {seed for _, _, seed, _ in asked} == {0, 2}
+    assert asked[0] == ("olid", "badnets", 0, "paper", "oracle")
+    assert {seed for _, _, seed, *_ in asked} == {0, 2}
     assert result("reproduce", "--output", tmp_path)["written"]
     assert "not in the grid" in failure("reproduce", "--dataset", "reviews")
     assert "--seed 'a'" in failure("reproduce", "--seed", "a")

@@ -6,7 +6,7 @@ import pytest
 
 from bedkd import data
 from bedkd.errors import InputError
-from bedkd.evaluation import evaluate
+from bedkd.evaluation import asr_by_word, evaluate
 
 KEYS = {
     "cacc",
@@ -70,3 +70,17 @@ def test_bad_sets_are_named(victim, tokenizer, task, toy):
             evaluate(victim, tokenizer, **{"clean": clean, name: empty})
     with pytest.raises(InputError, match="the triggered set, row 2: label 2"):
         evaluate(victim, tokenizer, clean=clean, triggered=toy.rows(8, classes=4))
+
+
+def test_asr_word_by_word(victim, tokenizer, task):
+    rows = task.poisoned_test
+    held = {w: sum(w in text.split() for text in rows["text"]) for w in task.trigger.words}
+    found = asr_by_word(victim, tokenizer, rows, [*task.trigger.words, "absent"])
+    assert {word: share["n"] for word, share in found.items()} == {
+        word: count for word, count in held.items() if count
+    }
+    assert sum(share["n"] for share in found.values()) == len(rows)  # one word a row
+    assert all(share["value"] > 0.8 for share in found.values())
+    # A word with the same letters inside another word does not count.
+    other = data.make(["the cfx movie", "a cf movie"], [1, 1], True)
+    assert asr_by_word(victim, tokenizer, other, ["cf"])["cf"]["n"] == 1

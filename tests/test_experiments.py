@@ -169,6 +169,58 @@ def test_a_defended_cell_judges_what_purify_found(cell, tmp_path, monkeypatch, a
     assert {"cacc", "asr", "asr_floor", "racc", "racc_ceiling"} <= set(record["defended"])
 
 
+@pytest.mark.parametrize("suspects", ["oracle", "random"])
+def test_suspects_can_be_named_instead_of_found(
+    cell, suspects, tmp_path, monkeypatch, acting_config
+):
+    few = replace(acting_config.distillation, suspects=20)
+    monkeypatch.setitem(
+        experiments.CONFIGS, "quick", lambda: replace(acting_config, distillation=few)
+    )
+    path = experiments.run(cell, tmp_path, "quick", suspects)
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert path.parent.name == f"defended-quick-{suspects}"
+    assert record["command"].endswith(f"--defence quick --suspects {suspects}")
+    precision = record["punished_precision"]
+    assert precision["n"] == 20
+    assert (precision["value"] == 1) == (suspects == "oracle")
+
+
+def test_an_honest_model_is_judged_too(cell, tmp_path, monkeypatch, tiny_config, acting_config):
+    honest = replace(cell, attack="none")
+    with pytest.raises(InputError, match="attack none: name a defence"):
+        experiments.run(honest, tmp_path)
+    monkeypatch.setitem(experiments.CONFIGS, "quick", lambda: tiny_config)
+    monkeypatch.setitem(experiments.CONFIGS, "acting", lambda: acting_config)
+    for config, changed in (("quick", False), ("acting", True)):
+        path = experiments.run(honest, tmp_path, config)
+        record = json.loads(path.read_text(encoding="utf-8"))
+        assert path.parent.name == f"clean-{config}"
+        assert record["report"]["changed"] is changed
+        assert record["cacc_before"]["n"] == 200
+        assert "--attack none" in record["command"]
+    assert record["cacc_after"]["n"] == 200
+
+
+def test_suspects_are_checked_before_anything_is_trained(cell, tmp_path):
+    with pytest.raises(InputError, match="suspects 'guessed': choose one of found, oracle"):
+        experiments.run(cell, tmp_path / "results", "quick", "guessed")
+    with pytest.raises(InputError, match="name the defence"):
+        experiments.run(cell, tmp_path / "results", None, "oracle")
+    assert not list((tmp_path / "results").rglob("*.json"))
+
+
+def test_configurations_differ_in_what_their_names_say():
+    default = experiments.CONFIGS["default"]()
+    stage = {name: make().distillation for name, make in experiments.CONFIGS.items()}
+    assert stage["transplants-alone"] == replace(default.distillation, punish="none")
+    assert stage["relabel-alone"] == replace(default.distillation, transplant_every=None)
+    assert stage["punish-alone"] == replace(stage["bounded"], transplant_every=None)
+    assert stage["mapping-alone"] == stage["bounded"]
+    alone = experiments.CONFIGS["mapping-alone"]()
+    assert (alone.content, alone.surface) == (False, False)
+
+
 def test_chapters_share_one_cell_a_profile():
     quick, full = experiments.chapter_cell("quick"), experiments.chapter_cell("full")
     assert (quick.dataset, full.dataset) == ("reviews", "sst2")
