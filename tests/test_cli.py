@@ -430,13 +430,14 @@ def test_reproduce_runs_the_cells_asked_for(result, failure, monkeypatch, tmp_pa
 def test_the_command_in_a_result_runs_the_same_cell(cell, result, monkeypatch):
     asked = []
 
-    def record(cell, folder, config, **_):
-        asked.append((cell, config))
+    def record(cell, folder, config, suspects, **_):
+        asked.append((cell, config, suspects))
         return folder / "x.json"
 
     monkeypatch.setattr(experiments, "run", record)
-    result(*experiments.command(cell, "paper").split()[1:])
-    assert asked == [(cell, "paper")]
+    for suspects in ("found", "oracle"):
+        result(*experiments.command(cell, "paper", suspects).split()[1:])
+        assert asked.pop() == (cell, "paper", suspects)
 
 
 def test_data_list_and_check(result, failure, monkeypatch, tmp_path):
