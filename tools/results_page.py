@@ -46,6 +46,11 @@ the released files; the rows come from its development file. Where a cell was tr
 part of the rows only, or with other settings than its neighbours, the list under the table says so.
 """
 
+BOUNDED = """\
+`bounded` punishes suspects where `default` relabels them. It was the default when these cells were
+run; the mapping student was then stopped by all held-out rows instead of at most 200 of them.
+
+"""
 DEFENDED = """\
 *AUROC of mapping alone* is that of the mapping student's score, *AUROC* that of all evidence
 together. ASR should come down to its floor, and RACC and the target class up to their ceilings. An
@@ -53,7 +58,12 @@ ASR below its floor with a target class below its ceiling is the mark of an inve
 mild one.
 
 """
-UNDEFENDED = """\
+UNBOUNDED = """\
+`bounded` punishes suspects where `default` relabels them. It was the default when these cells were
+run; the mapping student was then stopped by all held-out rows instead of at most 200 of them.
+
+"""
+DEFENDED = """\
 What the attacks achieve when nobody defends. Rewriting attacks have to be read with their floor: a
 rewriting can blur the label for an honest model too, and what lies below the floor is no
 achievement of the backdoor. A dash stands where there are no triggered rows of the target class.
@@ -178,7 +188,8 @@ def defended() -> str:
             row += pair(group, "defended", "racc_by_class", "racc_ceiling_by_class", target=True)
             rows.append(row)
         title = f"\n## After `bedkd purify`, configuration `{name}`\n\n"
-        parts.append(title + DEFENDED + table(header, rows) + "\n" + details(records))
+        note = BOUNDED if name == "bounded" else ""
+        parts.append(title + note + DEFENDED + table(header, rows) + "\n" + details(records))
     return "".join(parts)
 
 
