@@ -58,12 +58,7 @@ ASR below its floor with a target class below its ceiling is the mark of an inve
 mild one.
 
 """
-UNBOUNDED = """\
-`bounded` punishes suspects where `default` relabels them. It was the default when these cells were
-run; the mapping student was then stopped by all held-out rows instead of at most 200 of them.
-
-"""
-DEFENDED = """\
+UNDEFENDED = """\
 What the attacks achieve when nobody defends. Rewriting attacks have to be read with their floor: a
 rewriting can blur the label for an honest model too, and what lies below the floor is no
 achievement of the backdoor. A dash stands where there are no triggered rows of the target class.
