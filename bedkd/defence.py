@@ -101,7 +101,7 @@ class BeDKDConfig:
         return replace(
             config,
             mapping=replace(config.mapping, rows_per_class=40, epochs=8, patience=2),
-            distillation=replace(config.distillation, rows_per_class=100, suspects=96, cycles=6),
+            distillation=replace(config.distillation, rows_per_class=100, suspects=192, cycles=4),
             held_out_per_class=60,
         )
 

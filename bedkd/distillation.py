@@ -53,10 +53,11 @@ class DistillationConfig:
         punish_every: with ``interleave``, trust batches between two punish batches.
         transplant_every: with ``interleave``, trust batches between two transplant batches;
             None for no transplants.
-        stop_neutral: stop after the first cycle in which suspects held out from all passes get
-            their given label no more often than is neutral, plus this margin; None runs all
-            cycles (the paper). Neutral is what their content deserves, with ``relabel``, and
-            otherwise how often trusted rows of other classes are called the target.
+        stop_neutral: stop after two cycles in a row in which suspects held out from all passes get
+            their given label no more often than is neutral, plus this margin (one such cycle may
+            be luck); None runs all cycles (the paper). Neutral is what their content deserves,
+            with ``relabel``, and otherwise how often trusted rows of other classes are called the
+            target.
     """
 
     rows_per_class: int = 240
@@ -72,7 +73,7 @@ class DistillationConfig:
     schedule: str = "interleave"
     punish: str = "relabel"
     aim: float = 0.5
-    punish_every: int = 4
+    punish_every: int = 2
     transplant_every: int | None = 1
     stop_neutral: float | None = 0.05
 
@@ -220,10 +221,7 @@ def distil(
         if current["last"]:
             history.append(record())
             losses.clear()
-            latest = history[-1]
-            stopped = config.stop_neutral is not None and (
-                latest["suspects_given_label"] <= latest["neutral"] + config.stop_neutral
-            )
+            stopped = config.stop_neutral is not None and _neutral(history, config.stop_neutral)
 
     optimise(
         student,
@@ -237,6 +235,14 @@ def distil(
         description="distillation",
     )
     return Distilled(student, history)
+
+
+def _neutral(history: list[dict], margin: float) -> bool:
+    """Whether the last two cycles left held-out suspects no more than the margin above neutral."""
+    last = history[-2:]
+    return len(last) == 2 and all(
+        record["suspects_given_label"] <= record["neutral"] + margin for record in last
+    )
 
 
 class _Plan:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bedkd import data
+from bedkd import data, distillation
 from bedkd.distillation import DistillationConfig, distil, draw_suspects, transplant
 from bedkd.engine import Rows, predict
 from bedkd.errors import InputError
@@ -182,10 +182,19 @@ def test_same_seed_same_student_and_watching_changes_nothing(
 
 def test_stopping_when_suspects_look_neutral(victim, tokenizer, parts):
     lax, strict = (
-        distil(victim, tokenizer, *parts, replace(CONFIG, cycles=3, stop_neutral=margin)).history
+        distil(victim, tokenizer, *parts, replace(CONFIG, cycles=4, stop_neutral=margin)).history
         for margin in (2.0, -2.0)
     )
-    assert (len(lax), len(strict)) == (1, 3)
+    assert (len(lax), len(strict)) == (2, 4)  # two cycles in a row
+
+
+@pytest.mark.parametrize(
+    ("given", "stops"),
+    [([0.1], False), ([0.9, 0.1], False), ([0.1, 0.9, 0.1], False), ([0.9, 0.2, 0.1], True)],
+)
+def test_one_neutral_cycle_is_not_enough(given, stops):
+    history = [{"suspects_given_label": share, "neutral": 0.15} for share in given]
+    assert distillation._neutral(history, 0.05) is stops
 
 
 def test_suspects_that_decide_when_to_stop_are_never_trained_on(
@@ -220,8 +229,6 @@ def test_held_out_rows_are_never_trained_on(victim, tokenizer, parts, weights, s
 
 
 def test_the_schedule_is_the_configured_one(victim, tokenizer, parts, monkeypatch):
-    from bedkd import distillation
-
     kinds = []
     cycle = distillation._Plan.cycle
 
