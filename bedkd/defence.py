@@ -100,7 +100,7 @@ class BeDKDConfig:
         config = cls()
         return replace(
             config,
-            mapping=replace(config.mapping, rows_per_class=40, epochs=8, patience=2),
+            mapping=replace(config.mapping, rows_per_class=40, epochs=5, patience=2, watch=100),
             distillation=replace(config.distillation, rows_per_class=100, suspects=192, cycles=4),
             held_out_per_class=60,
         )

@@ -53,7 +53,8 @@ def setup(profile: str = "quick", *, minutes_quick: float, minutes_full: float |
         "full": (minutes_full, "a T4 GPU"),
     }[chosen]
     print(f"Python {platform.python_version()}, {libraries}")
-    expected = f"about {minutes:g} minutes" if minutes is not None else "not timed yet"
+    unit = "minute" if minutes == 1 else "minutes"
+    expected = f"about {minutes:g} {unit}" if minutes is not None else "not timed yet"
     print(f"{chosen} profile on {device}: {expected} on {where}")
     if chosen == "full" and device == "cpu":
         print(

@@ -29,7 +29,7 @@ def test_the_paper_configuration_is_the_published_recipe():
 
 def test_quick_differs_from_the_default_in_sizes_only():
     quick, default = BeDKDConfig.quick(), BeDKDConfig()
-    sizes = {"rows_per_class", "suspects", "cycles", "epochs", "patience"}
+    sizes = {"rows_per_class", "suspects", "cycles", "epochs", "patience", "watch"}
     for stage in ("mapping", "distillation"):
         one, two = vars(getattr(quick, stage)), vars(getattr(default, stage))
         assert {key for key in one if one[key] != two[key]} <= sizes
