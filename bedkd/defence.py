@@ -232,7 +232,8 @@ def purify(
 
     Args:
         model: a sequence classifier that may hold a backdoor; not changed.
-        trusted: clean rows with true labels.
+        trusted: clean rows with true labels, best as common as they are in use: their shares say
+            which label a doubtful suspect deserves.
         untrusted: the rows the model was trained on, or like them, with given labels.
         config: default ``BeDKDConfig()``.
         force: distil on the highest scores even if too few rows are suspected.
@@ -263,6 +264,8 @@ def purify(
         concatenate_datasets([trust_rows, held_out]),
         untrusted,
         config,
+        # Both parts above are balanced; the whole set says how common a class is.
+        prior=np.bincount(trusted["label"], minlength=model.config.num_labels) / len(trusted),
         seed=seed,
         progress=progress,
     )

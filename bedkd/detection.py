@@ -61,6 +61,7 @@ def detect(
     untrusted: Dataset,
     config: BeDKDConfig,
     *,
+    prior: np.ndarray | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> Detection:
@@ -70,6 +71,8 @@ def detect(
         mapping_rows: trusted rows whose labels the mapping student sees flipped.
         unseen: the other trusted rows; they say what clean scores look like.
         untrusted: rows with given labels; nothing but ``text`` and ``label`` is read.
+        prior: how common each class is among clean rows, (K,), sums to 1; by default as among
+            ``mapping_rows`` and ``unseen``. What the content of a row deserves depends on it.
     """
     mapping = DirectionalMapping.fit(
         model, tokenizer, mapping_rows, unseen, config.mapping, seed=seed, progress=progress
@@ -122,7 +125,9 @@ def detect(
         innocent = np.setdiff1d(
             _least_suspicious(total), np.flatnonzero(suspected | ~scores.agrees)
         )
-        deserved = witnesses.deserved(said, known, given, innocent, model.config.num_labels)
+        if prior is None:
+            prior = np.bincount(known, minlength=model.config.num_labels) / len(known)
+        deserved = witnesses.deserved(said, known, given, innocent, prior)
     return Detection(
         scores, total, trigger, suspected, limit, deserved, shared, enough, mapping.history
     )

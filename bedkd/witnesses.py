@@ -92,25 +92,30 @@ def content(
 
 
 def deserved(
-    said: Content, trusted: np.ndarray, given: np.ndarray, innocent: np.ndarray, classes: int
+    said: Content, trusted: np.ndarray, given: np.ndarray, innocent: np.ndarray, prior: np.ndarray
 ) -> np.ndarray:
-    """Which labels the content of untrusted rows deserves, (N, classes), rows sum to 1.
+    """Which labels the content of untrusted rows deserves, (N, K), rows sum to 1.
 
     Once the suspects are known, the content witness can learn from more than the trusted rows:
-    from the untrusted rows that are least suspicious, with their given labels. Classes weigh the
-    same, because poisoning has thinned out all classes but the target.
+    from the untrusted rows that are least suspicious, with their given labels. Poisoning has
+    thinned out all classes but the target there, so classes are weighted until each is as common
+    as it is in use.
 
     Args:
         said: what :func:`content` returned.
         trusted: true labels of the trusted rows, (M,).
         given: given labels of the untrusted rows, (N,).
         innocent: indices of the least suspicious untrusted rows.
+        prior: how common each class is among clean rows, (K,), sums to 1.
     """
     ours, others = said.features
-    model = LogisticRegression(C=10, class_weight="balanced", max_iter=2000).fit(
-        np.concatenate([ours, others[innocent]]), np.concatenate([trusted, given[innocent]])
+    labels = np.concatenate([trusted, given[innocent]])
+    found = np.bincount(labels, minlength=len(prior)) / len(labels)
+    weights = {k: prior[k] / found[k] for k in np.flatnonzero(found)}
+    model = LogisticRegression(C=10, class_weight=weights, max_iter=2000).fit(
+        np.concatenate([ours, others[innocent]]), labels
     )
-    answers = np.zeros((len(given), classes))
+    answers = np.zeros((len(given), len(prior)))
     answers[:, model.classes_] = model.predict_proba(others)
     return answers
 

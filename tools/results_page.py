@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections import defaultdict
+from pathlib import Path
 
 from chapters import ROOT
 
@@ -28,6 +29,7 @@ NAMES = {
     "llm": "LLM rewrite (BGM-like)",
     "combination": "word combination",
     "mixed": "mixed",
+    "none": "no poison",
 }
 INTRODUCTION = """\
 # Results
@@ -46,16 +48,44 @@ the released files; the rows come from its development file. Where a cell was tr
 part of the rows only, or with other settings than its neighbours, the list under the table says so.
 """
 
-BOUNDED = """\
+NOTES = {
+    "default": "Ours, as `bedkd purify` runs it unless told otherwise.\n\n",
+    "paper": """\
+The published recipe on the same victims: 80 flipped rows a class, 20 epochs, a fixed threshold on
+d(x), 32 suspects, 50 cycles of trust and unbounded punishing. No stopping rule and no witnesses, so
+the two AUROCs are one. The mask of the padding and the ranking of the suspects are ours.
+
+""",
+    "bounded": """\
 `bounded` punishes suspects where `default` relabels them. It was the default when these cells were
 run; the mapping student was then stopped by all held-out rows instead of at most 200 of them.
 
-"""
+""",
+}
 DEFENDED = """\
 *AUROC of mapping alone* is that of the mapping student's score, *AUROC* that of all evidence
 together. ASR should come down to its floor, and RACC and the target class up to their ceilings. An
 ASR below its floor with a target class below its ceiling is the mark of an inversion, even of a
 mild one.
+
+"""
+PARTS = """\
+One victim a row group, one change at a time. *Suspects* says whose rows the repair was given: those
+*found*, *oracle* rows drawn among the truly poisoned ones, or *random* ones drawn from the whole
+training set. The oracle separates what detection misses from what the repair cannot do; random rows
+show what the repair does without detection. `transplants-alone` neither punishes nor relabels,
+`relabel-alone` has no transplants, `punish-alone` punishes with the bounded loss and has no
+transplants, `bounded` has both, `mapping-alone` is `bounded` without the two witnesses.
+
+"""
+CLEAN = """\
+Models that were never poisoned, handed to `bedkd purify` with the clean rows they were trained on.
+The right answer is "no evidence", and then the model comes back as it was, to the last bit.
+
+"""
+WORDS = """\
+Share of triggered rows of the other class that the purified model calls the target, by the trigger
+word the row carries. A word that stays behind was rare among the suspects.
 
 """
 UNDEFENDED = """\
@@ -101,10 +131,16 @@ def auroc_text(values: list[float | None]) -> str:
     return f"{mean:.3f}" if spread is None else f"{mean:.3f} ± {spread:.3f}"
 
 
+def number_text(values: list[int]) -> str:
+    """Mean and spread of counts."""
+    mean, spread = mean_and_spread([float(value) for value in values])
+    return f"{mean:g}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
+
+
 def settings(record: dict) -> tuple:
     """What cells must share to be averaged over seeds."""
     cell = {key: value for key, value in record["cell"].items() if key != "seed"}
-    return json.dumps(cell, sort_keys=True), record.get("defence")
+    return json.dumps(cell, sort_keys=True), record.get("defence"), record.get("suspects")
 
 
 def groups(records: list[dict]) -> list[list[dict]]:
@@ -159,11 +195,24 @@ def undefended() -> str:
     return title + UNDEFENDED + table(header, rows) + "\n" + details(records)
 
 
+def defences() -> list[str]:
+    """Folders of defended cells: whole configurations first, then parts of them."""
+    found = [path.name for path in sorted((ROOT / "results").glob("defended-*"))]
+    return sorted(found, key=lambda name: _rank(name.removeprefix("defended-")))
+
+
+def _rank(name: str) -> int:
+    return list(NOTES).index(name) if name in NOTES else len(NOTES)
+
+
 def defended() -> str:
+    """One section for each whole configuration."""
     parts = []
-    for folder in sorted((ROOT / "results").glob("defended-*")):
-        records = load(folder.name)
-        name = folder.name.removeprefix("defended-")
+    for folder in defences():
+        name = folder.removeprefix("defended-")
+        if name not in NOTES:
+            continue
+        records = load(folder)
         header = ["data", "attack", "layers", "seeds", "AUROC of mapping alone", "AUROC"]
         header += ["precision of punished rows"]
         header += ["CACC before", "after", "ASR before", "after", "floor"]
@@ -183,9 +232,78 @@ def defended() -> str:
             row += pair(group, "defended", "racc_by_class", "racc_ceiling_by_class", target=True)
             rows.append(row)
         title = f"\n## After `bedkd purify`, configuration `{name}`\n\n"
-        note = BOUNDED if name == "bounded" else ""
-        parts.append(title + note + DEFENDED + table(header, rows) + "\n" + details(records))
+        parts.append(title + NOTES[name] + DEFENDED + table(header, rows) + "\n" + details(records))
     return "".join(parts)
+
+
+def parts() -> str:
+    """What each part of the defence contributes, on the cells for which that was measured."""
+    others = [name for name in defences() if name.removeprefix("defended-") not in NOTES]
+    records = [record for name in others for record in load(name)]
+    if not records:
+        return ""
+    measured = {json.dumps(r["cell"], sort_keys=True) for r in records}
+    whole = [r for name in ("defended-default", "defended-bounded") for r in load(name)]
+    records = [r for r in whole if json.dumps(r["cell"], sort_keys=True) in measured] + records
+    header = ["data", "attack", "configuration", "suspects", "seeds", "precision", "cycles"]
+    header += ["CACC before", "after", "ASR after", "floor"]
+    header += ["RACC after", "ceiling", "target class", "its ceiling"]
+    rows = []
+    for group in sorted(groups(records), key=lambda g: list(NAMES).index(g[0]["cell"]["attack"])):
+        data, attack, _, seeds = what(group)
+        row = [data, attack, f"`{group[0]['defence']}`", group[0]["suspects"], seeds]
+        row.append(cell_text([r["punished_precision"]["value"] for r in group]))
+        row.append(number_text([len(r["report"]["distillation_history"]) for r in group]))
+        row.append(cell_text([share(r["undefended"], "cacc") for r in group]))
+        row.append(cell_text([share(r["defended"], "cacc") for r in group]))
+        row += pair(group, "defended", "asr", "asr_floor")
+        row += pair(group, "defended", "racc", "racc_ceiling")
+        row += pair(group, "defended", "racc_by_class", "racc_ceiling_by_class", target=True)
+        rows.append(row)
+    title = "\n## What each part contributes\n\n"
+    return title + PARTS + table(header, rows) + "\n" + details(records)
+
+
+def clean() -> str:
+    """Models without a backdoor."""
+    parts = []
+    for folder in sorted((ROOT / "results").glob("clean-*")):
+        records = load(folder.name)
+        header = ["data", "layers", "seed", "verdict", "suspected rows", "of"]
+        header += ["CACC before", "after"]
+        rows = []
+        for record in (r for group in groups(records) for r in group):
+            data, _, layers, _ = what([record])
+            found = record["report"]
+            row = [data, layers, str(record["cell"]["seed"]), found["verdict"]]
+            row += [str(found["suspected"]), str(found["rows"])]
+            row += [cell_text([share(record, f"cacc_{when}")]) for when in ("before", "after")]
+            rows.append(row)
+        name = folder.name.removeprefix("clean-")
+        title = f"\n## Models that were never poisoned, configuration `{name}`\n\n"
+        parts.append(title + CLEAN + table(header, rows) + "\n" + details(records))
+    return "".join(parts)
+
+
+def by_word() -> str:
+    """ASR by trigger word after the whole configurations."""
+    rows, words = [], []
+    for folder in defences():
+        name = folder.removeprefix("defended-")
+        for group in groups([r for r in load(folder) if r.get("asr_by_word")]):
+            if name not in NOTES:
+                continue
+            words = words or list(group[0]["asr_by_word"])
+            data, attack, layers, seeds = what(group)
+            row = [data, attack, layers, f"`{name}`", seeds]
+            row += [cell_text([r["asr_by_word"][word]["value"] for r in group]) for word in words]
+            row.append(cell_text([share(r["defended"], "asr_floor") for r in group]))
+            rows.append(row)
+    if not rows:
+        return ""
+    header = ["data", "attack", "layers", "configuration", "seeds"]
+    header += [f"`{word}`" for word in words] + ["floor of ASR"]
+    return "\n## By trigger word\n\n" + WORDS + table(header, rows)
 
 
 def details(records: list[dict]) -> str:
@@ -193,16 +311,18 @@ def details(records: list[dict]) -> str:
     lines = []
     for group in groups(records):
         record, names = group[0], what(group)
-        training, made = record["cell"]["training"], record["task"]
-        held = sum(made["triggered_from_held_out_train"].values())
+        training, made = record["cell"]["training"], record.get("task", {})
+        held = sum(made.get("triggered_from_held_out_train", {}).values())
+        tests = record["undefended"]["cacc"] if made else record["cacc_before"]
         seconds = sum(r["training_seconds"] for r in group) / len(group)
         seeds = ", ".join(str(r["seed"]) for r in sorted(group, key=lambda r: r["seed"]))
         line = (
             f"- {names[0]}, {names[1]}, layers: {names[2]}, seeds: {seeds}. "
-            f"{made['rows']} training rows, {made['poisoned']} poisoned; "
+            f"{made.get('rows') or record['report']['rows']} training rows, "
+            f"{made.get('poisoned', 0)} poisoned; "
             f"{training['epochs']} epochs, learning rate "
             f"{training['lr']:g}, batch {training['batch_size']}, {training['max_length']} tokens; "
-            f"training took {seconds:.0f} s. {record['undefended']['cacc']['n']} clean test rows."
+            f"training took {seconds:.0f} s. {tests['n']} clean test rows."
         )
         if held:
             line += f" {held} triggered test rows are held-out rows of the training split."
@@ -218,19 +338,18 @@ def details(records: list[dict]) -> str:
 
 def page() -> str:
     """The whole page as Markdown."""
-    return INTRODUCTION + defended() + undefended()
+    return INTRODUCTION + defended() + clean() + by_word() + parts() + undefended()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def write_or_check(path: Path, text: str, description: str) -> None:
+    """What a tool that writes a page does: write it, or with ``--check`` fail if it is old."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="fail if the page is out of date")
-    check = parser.parse_args().check
-    text = page()
-    if check and PAGE.read_text(encoding="utf-8") != text:
-        sys.exit("book/results.md is not what results/ says: run tools/results_page.py")
-    if not check:
-        PAGE.write_text(text, encoding="utf-8")
+    if not parser.parse_args().check:
+        path.write_text(text, encoding="utf-8")
+    elif path.read_text(encoding="utf-8") != text:
+        sys.exit(f"{path.name} is not what results/ says: make results")
 
 
 if __name__ == "__main__":
-    main()
+    write_or_check(PAGE, page(), __doc__)

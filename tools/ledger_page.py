@@ -1,0 +1,246 @@
+"""Write ``book/ledger.md`` from ``results/**/*.json``: what was claimed or asked for, what was
+measured, the difference, and why. No number on that page is typed.
+
+``--check`` writes nothing and fails if the page is not what the results say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chapters import ROOT
+from results_page import NAMES, load, share, write_or_check
+
+from bedkd.metrics import mean_and_spread
+from bedkd.report import table
+
+PAGE = ROOT / "book" / "ledger.md"
+CONFIGS = ("default", "paper")
+INSERTIONS = ("badnets", "addsent")
+CLAIMED = 98.0  # per cent of the ASR removed, abstract of arXiv 2508.01595
+
+INTRODUCTION = """\
+# The ledger
+
+What was claimed or asked for, what we measured, the difference, and why. Every measured number is
+computed from the files in `results/`; the page [Results](results.md) has them cell by cell, with
+commands. A cell is one data set, one attack and one seed. All cells here have the poison rate 0.2
+and victims of three MiniLM layers; `default` and `paper` are judged on the same victims.
+
+"""
+CLAIM = f"""\
+## The paper's claim
+
+The abstract of [BeDKD](https://arxiv.org/abs/2508.01595) says that the defence takes away
+{CLAIMED:.0f} % of the attack success rate without a significant loss of clean accuracy, on SST-2,
+OLID and AG News. *Removed* is that quantity, 1 − ASR after / ASR before, averaged over cells. It has
+a ceiling below 100 %: a model that was never poisoned calls some triggered rows the target by
+mistake, and a defence that removes more than the column *honest model* has gone too far.
+
+"""
+WHY_CLAIM = """\
+**Why the difference.** Three reasons that the tables of the results page let one tell apart. The
+victims are small, so their floor is high, and the honest model itself stays far from the claim: the
+attack success of a model that errs by itself cannot fall to nothing. The released recipe was written
+for BERT-base and leaves the number of cycles to a look at the test set; here it runs all its cycles
+and nobody looks. And on rewriting attacks its fixed threshold on d(x) and its 32 suspects hit many
+clean rows, as the precision in the second table shows, so that it punishes what it should keep. Our
+own measurements say nothing about the paper's setting: its tables were not available to us, and
+BERT-base was not run.
+
+"""
+ASKED = """\
+## What we ask of a defence
+
+Limits that were set before the grid was run. *Points* are percentage points. A quantity that asks
+for "each cell" shows the worst cell and names it. A dash: not measured.
+
+"""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One line of the second table: how a quantity of a cell is computed and what is asked of it."""
+
+    text: str
+    value: Callable[[dict], float | None]
+    bound: float
+    at_least: bool
+    each: bool = False
+    among: Callable[[dict], bool] = lambda record: True
+    digits: int = 1
+
+    def measured(self, records: list[dict]) -> tuple[str, bool | None]:
+        """The number as text, and whether it is within the bound; None without cells."""
+        found = [(self.value(r), r) for r in records if self.among(r)]
+        found = [(value, r) for value, r in found if value is not None]
+        if not found:
+            return "–", None
+        if not self.each:
+            mean, spread = mean_and_spread([value for value, _ in found])
+            shown = f"{mean:.{self.digits}f}"
+            shown += "" if spread is None else f" ± {spread:.{self.digits}f}"
+            return shown, self.within(mean)
+        worst, record = (min if self.at_least else max)(found, key=lambda pair: pair[0])
+        return f"{worst:.{self.digits}f} ({name(record)})", self.within(worst)
+
+    def within(self, value: float) -> bool:
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+def name(record: dict) -> str:
+    cell = record["cell"]
+    return f"{NAMES[cell['dataset']]} {NAMES[cell['attack']]}, seed {cell['seed']}"
+
+
+def points(record: dict, key: str, beside: str, target: bool = False) -> float | None:
+    """Defended minus its floor or ceiling in percentage points; None where not measured."""
+    label = str(record["task"]["target"]) if target else None
+    found = [share(record["defended"], k, label) for k in (key, beside)]
+    return None if None in found else 100 * (found[0] - found[1])
+
+
+def loss(record: dict) -> float:
+    """Clean accuracy lost to the defence, in percentage points."""
+    return 100 * (share(record["undefended"], "cacc") - share(record["defended"], "cacc"))
+
+
+def is_insertion(record: dict) -> bool:
+    return record["cell"]["attack"] in INSERTIONS
+
+
+def precision(record: dict) -> float:
+    return record["punished_precision"]["value"]
+
+
+def auroc(record: dict) -> float:
+    return record["detection"]["auroc"]
+
+
+def above_floor(record: dict) -> float | None:
+    return points(record, "asr", "asr_floor")
+
+
+def below_ceiling(record: dict) -> float | None:
+    return points(record, "racc", "racc_ceiling")
+
+
+def target_class(record: dict) -> float | None:
+    return points(record, "racc_by_class", "racc_ceiling_by_class", target=True)
+
+
+LIMITS = (
+    Limit("AUROC of detection, insertions, mean", auroc, 0.99, True, among=is_insertion, digits=3),
+    Limit(
+        "AUROC of detection, rewritings, mean",
+        auroc,
+        0.93,
+        True,
+        among=lambda r: not is_insertion(r),
+        digits=3,
+    ),
+    Limit("precision of punished rows, mean", precision, 0.97, True, digits=3),
+    Limit("precision of punished rows, each cell", precision, 0.90, True, each=True, digits=3),
+    Limit("ASR above its floor, points, mean", above_floor, 3, False),
+    Limit("ASR above its floor, points, each cell", above_floor, 10, False, each=True),
+    Limit("clean accuracy lost, points, mean", loss, 1, False),
+    Limit("RACC against its ceiling, points, mean", below_ceiling, -3, True),
+    Limit(
+        "target class against its ceiling, points, each cell", target_class, -10, True, each=True
+    ),
+)
+
+
+def cells(config: str) -> list[dict]:
+    """Cells of the grid that were defended with a configuration."""
+    return [
+        record
+        for record in load(f"defended-{config}")
+        if record["cell"]["rate"] == 0.2 and record["cell"]["layers"] == 3
+    ]
+
+
+def shared(config: str) -> list[dict]:
+    """The cells of a configuration that every configuration was run on."""
+    names = [{name(r) for r in cells(c)} for c in CONFIGS]
+    return [r for r in cells(config) if all(name(r) in known for known in names)]
+
+
+def claim() -> str:
+    header = ["data", "configuration", "cells", "ASR before", "after", "removed", "honest model"]
+    header += ["short of the claim", "clean accuracy lost"]
+    rows = []
+    for config in CONFIGS:
+        by_data: dict[str, list[dict]] = {}
+        for record in cells(config):
+            data = record["cell"]["dataset"].removesuffix("_lower")
+            by_data.setdefault(NAMES[data], []).append(record)
+        everything = [r for records in by_data.values() for r in records]
+        for data, records in {**dict(sorted(by_data.items())), "**all**": everything}.items():
+            if not records:
+                continue
+            before, after, floor = (
+                [share(r[stage], key) for r in records]
+                for stage, key in (
+                    ("undefended", "asr"),
+                    ("defended", "asr"),
+                    ("defended", "asr_floor"),
+                )
+            )
+            removed, honest = (
+                [100 * (1 - a / b) for a, b in zip(left, before, strict=True)]
+                for left in (after, floor)
+            )
+            mean = mean_and_spread(removed)[0]
+            row = [data, f"`{config}`", str(len(records))]
+            row += [text([100 * v for v in values]) for values in (before, after)]
+            row += [text(removed), text(honest), f"{CLAIMED - mean:.1f}"]
+            rows.append([*row, text([loss(r) for r in records])])
+    return CLAIM + table(header, rows) + "\n" + WHY_CLAIM
+
+
+def text(values: list[float]) -> str:
+    mean, spread = mean_and_spread(values)
+    return f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
+
+
+def asked() -> str:
+    default, both = cells("default"), [shared(config) for config in CONFIGS]
+    header = ["quantity", "asked", f"`default`, all {len(default)} cells", "met"]
+    header += [f"`{c}`, the {len(both[0])} cells run with both" for c in CONFIGS]
+    rows = []
+    for limit in LIMITS:
+        measured, met = limit.measured(default)
+        bound = f"{'≥' if limit.at_least else '≤'} {limit.bound:g}"
+        row = [limit.text, bound, measured, {True: "yes", False: "**no**", None: "–"}[met]]
+        rows.append([*row, *(limit.measured(records)[0] for records in both)])
+    return ASKED + table(header, rows) + "\n" + honest_models()
+
+
+def honest_models() -> str:
+    """The line on models without a backdoor."""
+    records = load("clean-default")
+    if not records:
+        return ""
+    acted = [r for r in records if r["report"]["changed"]]
+    lost = [100 * (share(r, "cacc_before") - share(r, "cacc_after")) for r in acted]
+    said = f"{len(records) - len(acted)} of {len(records)} honest models got the verdict "
+    said += '"no evidence" and came back unchanged (asked: all but one at most).'
+    if acted:
+        said += f" Where the defence acted, clean accuracy fell by {max(lost):.1f} points at most "
+        said += "(asked: 0.5)."
+    return f"**Honest models.** {said}\n\n"
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    return INTRODUCTION + claim() + asked() + WHY_ASKED
+
+
+WHY_ASKED = """\
+"""
+
+
+if __name__ == "__main__":
+    write_or_check(PAGE, page(), __doc__)
