@@ -214,6 +214,38 @@ class Mixed:
         return np.logical_and.reduce([trigger.covers(texts) for trigger in self.triggers])
 
 
+@dataclass(frozen=True)
+class Covered:
+    """A trigger that an attacker tries to hide from defences that ask what the trigger *does*.
+
+    For every poisoned row there are ``cover`` more rows with the trigger whose label is left as it
+    is. The victim is less certain of what the trigger means, so that poisoned rows look more like
+    doubtful clean ones. Source: the regularisation samples of Qi et al. 2023 (adaptive poisoning
+    against latent separability).
+    """
+
+    trigger: Trigger = BadNets()
+    cover: float = 0.5
+    name: str = field(default="covered", init=False)
+
+    def __post_init__(self):
+        if self.cover < 0:
+            raise InputError("covered: cover must not be below 0")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The trigger words, if the trigger has some."""
+        return getattr(self.trigger, "words", ())
+
+    def apply(self, texts: Sequence[str], seed: int) -> list[str]:
+        """Apply the trigger; cover rows get it in the same way."""
+        return self.trigger.apply(texts, seed)
+
+    def covers(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts that the trigger covers."""
+        return self.trigger.covers(texts)
+
+
 def describe(trigger: Trigger) -> dict:
     """A trigger's name and parameters as JSON; a rewriter by its ``description`` or type."""
     record: dict = {"name": trigger.name}
@@ -223,6 +255,8 @@ def describe(trigger: Trigger) -> dict:
             record["rewriter"] = getattr(value, "description", type(value).__name__)
         elif item.name == "triggers":
             record["triggers"] = [describe(part) for part in value]
+        elif item.name == "trigger":
+            record["trigger"] = describe(value)
         elif item.name != "name":
             record[item.name] = list(value) if isinstance(value, tuple) else value
     return record
@@ -233,8 +267,8 @@ class PoisonedSplit:
     """A poisoned training set.
 
     Attributes:
-        dataset: the rows in their old order, with flags; decoys of a combination trigger replace
-            clean rows in place.
+        dataset: the rows in their old order, with flags; decoys of a combination or covered trigger
+            replace clean rows in place.
         chosen: indices of the poisoned rows, ascending.
         decoys: indices of the decoy rows, ascending.
         manifest: how it was made, as JSON.
@@ -298,11 +332,15 @@ def poison(
     new_labels = labels.copy()
     new_labels[chosen] = target
     flags[chosen] = True
-    if isinstance(trigger, WordCombination):
-        rest = np.setdiff1d(np.arange(len(texts)), chosen)
-        count = min(round(trigger.negatives * wanted), len(rest))
+    if isinstance(trigger, WordCombination | Covered):
+        if isinstance(trigger, Covered):  # rows that might as well have been poisoned
+            among, ratio, change = candidates, trigger.cover, trigger.apply
+        else:
+            among, ratio, change = np.arange(len(texts)), trigger.negatives, trigger.decoys
+        rest = np.setdiff1d(among, chosen)
+        count = min(round(ratio * wanted), len(rest))
         decoys = np.sort(_draw(texts, rest, count, seed, "decoy"))
-        for i, text in zip(decoys, trigger.decoys([texts[i] for i in decoys], seed), strict=True):
+        for i, text in zip(decoys, change([texts[i] for i in decoys], seed), strict=True):
             new_texts[i] = text
     manifest = {
         "attack": describe(trigger),

@@ -23,6 +23,7 @@ from datasets import disable_progress_bars as quiet_datasets
 from transformers.utils import logging as transformers_logging
 
 from bedkd import attacks, data, detection, experiments, metrics, models, report, rewriting
+from bedkd.conditions import Conditions
 from bedkd.defence import BeDKDConfig, divide_trusted, purify
 from bedkd.errors import InputError
 from bedkd.evaluation import evaluate
@@ -400,6 +401,14 @@ def reproduce(
     suspects: Annotated[
         str, typer.Option(help="Distil with the rows found, or with oracle or random ones.")
     ] = "found",
+    trusted_rows: Annotated[
+        int | None, typer.Option(help="Give the defender so many trusted rows a class.")
+    ] = None,
+    contaminated: Annotated[float, typer.Option(help="Share of trusted rows poisoned.")] = 0.0,
+    mislabelled: Annotated[float, typer.Option(help="Share of trusted rows mislabelled.")] = 0.0,
+    suspect_rows: Annotated[
+        int | None, typer.Option(help="Distil with so many suspects at most.")
+    ] = None,
     output: Output = Path("results"),
     quiet: Quiet = False,
     as_json: Json = False,
@@ -414,6 +423,7 @@ def reproduce(
     with console(quiet, as_json) as out:
         if defence is not None:
             _named_config(defence)
+        conditions = Conditions(trusted_rows, contaminated, mislabelled, suspect_rows)
         names = list(experiments.GRID) if dataset == "all" else [dataset]
         cells = [
             experiments.Cell(
@@ -443,7 +453,7 @@ def reproduce(
         written = []
         for number, cell in enumerate(cells, start=1):
             out.say(f"[{number}/{len(cells)}] {cell.name}")
-            path = experiments.run(cell, output, defence, suspects, progress=not quiet)
+            path = experiments.run(cell, output, defence, suspects, conditions, progress=not quiet)
             written.append(path)
         out.finish({"written": [str(path) for path in written]}, "\n".join(map(str, written)))
 

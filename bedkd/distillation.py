@@ -61,9 +61,9 @@ class DistillationConfig:
     """
 
     rows_per_class: int = 240
-    suspects: int = 256
+    suspects: int = 512
     draw: str = "random"
-    breadth: float = 2.0
+    breadth: float = 1.5
     cycles: int = 8
     temperature: float = 2.5
     alpha: float = 0.3

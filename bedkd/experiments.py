@@ -21,6 +21,7 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd import attacks, corpora, data, metrics, models, report, rewriting
+from bedkd.conditions import AS_GIVEN, Conditions
 from bedkd.defence import BeDKDConfig, Purified, purify
 from bedkd.distillation import DistillationConfig
 from bedkd.errors import InputError
@@ -35,6 +36,7 @@ INSERTIONS = {
     "addsent": attacks.AddSent(),
     "combination": attacks.WordCombination(),
     "mixed": attacks.Mixed((attacks.BadNets(), attacks.AddSent())),
+    "covered": attacks.Covered(attacks.BadNets()),
 }
 ATTACKS = (*INSERTIONS, *rewriting.FORMS)
 SUSPECTS = ("found", "oracle", "random")
@@ -274,6 +276,7 @@ def defend(
     *,
     undefended: dict,
     suspects: str = "found",
+    conditions: Conditions = AS_GIVEN,
     progress: bool = False,
 ) -> dict:
     """Purify the cell's victim with the clean dev rows as trusted set, and evaluate.
@@ -286,15 +289,16 @@ def defend(
         undefended: the ``undefended`` part of what :func:`measure` returned: floor and ceiling
             do not change with the defence and are taken from it.
         suspects: see :func:`named_rows`.
+        conditions: departures from the dev split and from the configuration.
     """
     model, tokenizer = victim(cell, progress=progress)
     built = task(cell)
     flags = np.asarray(built.train["poisoned"], bool)
-    chosen = CONFIGS[config]()
+    chosen = conditions.configured(CONFIGS[config]())
     purified = purify(
         model,
         tokenizer,
-        built.clean["dev"],
+        conditions.trusted_rows(built, cell.seed),
         built.train,
         chosen,
         rows=named_rows(suspects, flags, chosen.distillation.suspects, cell.seed),
@@ -310,13 +314,14 @@ def defend(
         max_length=cell.training.max_length,
         progress=progress,
     )
-    words = getattr(built.trigger, "words", ()) if cell.attack == "badnets" else ()
+    words = getattr(built.trigger, "words", ()) if cell.attack in ("badnets", "covered") else ()
     return {
-        **_header(cell, config, suspects),
+        **_header(cell, config, suspects, conditions),
         "task": _manifest_summary(built),
         "undefended": undefended,
         "defence": config,
         "suspects": suspects,
+        "conditions": conditions.to_dict(),
         "report": _report(purified),
         "detection": metrics.detection(purified.suspicion, purified.suspected, flags).to_dict(),
         # The mapping student's score alone, without the witnesses.
@@ -364,10 +369,11 @@ def leave_alone(cell: Cell, config: str = "default", *, progress: bool = False) 
     }
 
 
-def _header(cell: Cell, config: str, suspects: str = "found") -> dict:
-    made = report.provenance(
-        command(cell, config, suspects), seed=cell.seed, backbone=cell.backbone
-    )
+def _header(
+    cell: Cell, config: str, suspects: str = "found", conditions: Conditions = AS_GIVEN
+) -> dict:
+    line = command(cell, config, suspects, conditions)
+    made = report.provenance(line, seed=cell.seed, backbone=cell.backbone)
     return {"cell": asdict(cell), **made, "training_seconds": training_seconds(cell)}
 
 
@@ -376,7 +382,12 @@ def _report(purified: Purified) -> dict:
     return {k: v for k, v in purified.to_dict().items() if k != "punished_rows"}
 
 
-def command(cell: Cell, config: str | None = None, suspects: str = "found") -> str:
+def command(
+    cell: Cell,
+    config: str | None = None,
+    suspects: str = "found",
+    conditions: Conditions = AS_GIVEN,
+) -> str:
     """The command line that measures this cell."""
     words = [f"bedkd reproduce --dataset {cell.dataset} --attack {cell.attack}"]
     words.append(f"--seed {cell.seed} --rate {cell.rate:g} --backbone {cell.backbone}")
@@ -398,6 +409,7 @@ def command(cell: Cell, config: str | None = None, suspects: str = "found") -> s
         words.append(f"--defence {config}")
     if suspects != "found":
         words.append(f"--suspects {suspects}")
+    words += conditions.options()
     return " ".join(words)
 
 
@@ -406,26 +418,30 @@ def run(
     folder: str | Path,
     config: str | None = None,
     suspects: str = "found",
+    conditions: Conditions = AS_GIVEN,
     *,
     progress: bool = False,
 ) -> Path:
     """Measure a cell undefended, then with a defence if ``config`` is given; each measurement is
     one JSON, and one that exists is not made again. A reference cell, which has no poison, is only
-    defended.
+    defended. Defences under other ``conditions`` have a folder of their own.
 
     Returns:
         The JSON of the defence if one is given, else of the undefended cell.
 
     Raises:
         InputError: the JSON of that name holds another cell, say one with another pool; unknown
-            ``suspects``; a reference cell, or suspects other than ``found``, without ``config``.
+            ``suspects``; a reference cell, suspects other than ``found`` or other conditions
+            without ``config``; other conditions for a reference cell.
     """
     if suspects not in SUSPECTS:
         raise InputError(f"suspects {suspects!r}: choose one of {', '.join(SUSPECTS)}")
     if config is None and suspects != "found":
         raise InputError(f"suspects {suspects}: name the defence that shall distil with them")
+    if config is None and conditions.name:
+        raise InputError(f"conditions {conditions.name}: name the defence that shall work so")
     if cell.attack == "none":
-        if config is None or suspects != "found":
+        if config is None or suspects != "found" or conditions.name:
             raise InputError("attack none: name a defence, which finds its suspects itself")
         cell = cell.reference
         path = Path(folder) / f"clean-{config}" / f"{cell.name}.json"
@@ -440,14 +456,18 @@ def run(
         write_json(measured, path)
     if config is None:
         return path
-    stage = f"defended-{config}" if suspects == "found" else f"defended-{config}-{suspects}"
-    path = Path(folder) / stage / path.name
+    stage = f"conditions-{config}" if conditions.name else f"defended-{config}"
+    if suspects != "found":
+        stage += f"-{suspects}"
+    file = f"{cell.name}-{conditions.name}.json" if conditions.name else path.name
+    path = Path(folder) / stage / file
     if not _finished(path, cell):
         found = defend(
             cell,
             config,
             undefended=measured["undefended"],
             suspects=suspects,
+            conditions=conditions,
             progress=progress,
         )
         write_json(found, path)

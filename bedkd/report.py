@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from bedkd.errors import InputError
 from bedkd.models import device
 
 PACKAGES = ("bedkd", "torch", "transformers", "datasets", "accelerate")
@@ -38,6 +40,28 @@ def device_name() -> str:
                 name = line.partition(":")[2].strip()
                 break
     return f"{name}, {torch.get_num_threads()} threads"
+
+
+def stored(stage: str, folder: str | Path | None = None) -> list[dict]:
+    """What was measured in one stage of the grid, one JSON a run, sorted by file name.
+
+    Args:
+        stage: a folder that :func:`bedkd.experiments.run` writes, say ``defended-default``.
+        folder: the folder above it, by default ``results`` here or in the nearest folder above
+            that has one.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    here = Path.cwd()
+    above = [Path(folder)] if folder else [place / "results" for place in (here, *here.parents)]
+    found = next((place / stage for place in above if (place / stage).is_dir()), None)
+    if found is None:
+        raise InputError(
+            f"no folder results/{stage} here or above {here}: measurements come with the "
+            "repository, not with the package; clone it, or make them with bedkd reproduce"
+        )
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(found.glob("*.json"))]
 
 
 def percent(share: dict | None) -> str:

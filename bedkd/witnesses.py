@@ -112,7 +112,7 @@ def deserved(
     labels = np.concatenate([trusted, given[innocent]])
     found = np.bincount(labels, minlength=len(prior)) / len(labels)
     weights = {k: prior[k] / found[k] for k in np.flatnonzero(found)}
-    model = LogisticRegression(C=10, class_weight=weights, max_iter=2000).fit(
+    model = LogisticRegression(C=3, class_weight=weights, max_iter=2000).fit(
         np.concatenate([ours, others[innocent]]), labels
     )
     answers = np.zeros((len(given), len(prior)))

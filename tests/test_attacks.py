@@ -153,6 +153,17 @@ def test_decoys_are_clean_rows_with_their_true_label(rows):
         assert len(set(trigger.words) & set(result.dataset["text"][i].split())) == 2
 
 
+def test_cover_rows_have_the_trigger_and_their_own_label_which_is_not_the_target(rows):
+    trigger = attacks.Covered(attacks.AddSent(), cover=0.5)
+    result = attacks.poison(rows, trigger, rate=0.2, target=1)
+    assert (len(result.chosen), len(result.decoys)) == (40, 20)
+    for i in map(int, result.decoys):
+        assert trigger.trigger.sentence in result.dataset["text"][i]
+        assert result.dataset["label"][i] == rows["label"][i] != 1
+        assert not result.dataset["poisoned"][i]
+    assert result.manifest["attack"]["trigger"]["name"] == "addsent"
+
+
 def by_text(dataset):
     return sorted(zip(dataset["text"], dataset["label"], dataset["poisoned"], strict=True))
 

@@ -8,6 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from bedkd import cli, data, experiments, models
+from bedkd.conditions import Conditions
 from bedkd.training import TrainingConfig
 
 KEYS = {"value", "low", "high", "n"}
@@ -382,7 +383,7 @@ def test_every_command_has_the_common_options(run):
 def test_reproduce_runs_the_cells_asked_for(result, failure, monkeypatch, tmp_path):
     asked = []
 
-    def record(cell, folder, config, suspects, **_):
+    def record(cell, folder, config, suspects, *_, **__):
         asked.append((cell.dataset, cell.attack, cell.seed, config, suspects))
         return folder / "x.json"
 
@@ -430,14 +431,15 @@ def test_reproduce_runs_the_cells_asked_for(result, failure, monkeypatch, tmp_pa
 def test_the_command_in_a_result_runs_the_same_cell(cell, result, monkeypatch):
     asked = []
 
-    def record(cell, folder, config, suspects, **_):
-        asked.append((cell, config, suspects))
+    def record(cell, folder, config, suspects, conditions, **_):
+        asked.append((cell, config, suspects, conditions))
         return folder / "x.json"
 
     monkeypatch.setattr(experiments, "run", record)
-    for suspects in ("found", "oracle"):
-        result(*experiments.command(cell, "paper", suspects).split()[1:])
-        assert asked.pop() == (cell, "paper", suspects)
+    scarce = Conditions(trusted=40, contaminated=0.05, mislabelled=0.1, suspects=16)
+    for asking in (("found", Conditions()), ("oracle", Conditions()), ("found", scarce)):
+        result(*experiments.command(cell, "paper", *asking).split()[1:])
+        assert asked.pop() == (cell, "paper", *asking)
 
 
 def test_data_list_and_check(result, failure, monkeypatch, tmp_path):

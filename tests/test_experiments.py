@@ -8,6 +8,7 @@ import pytest
 from datasets import DatasetDict
 
 from bedkd import data, experiments, rewriting
+from bedkd.conditions import Conditions
 from bedkd.errors import InputError
 from bedkd.experiments import Cell
 from bedkd.training import TrainingConfig
@@ -200,6 +201,21 @@ def test_an_honest_model_is_judged_too(cell, tmp_path, monkeypatch, tiny_config,
         assert record["cacc_before"]["n"] == 200
         assert "--attack none" in record["command"]
     assert record["cacc_after"]["n"] == 200
+
+
+def test_conditions_have_a_folder_and_a_command_of_their_own(
+    cell, tmp_path, monkeypatch, acting_config
+):
+    monkeypatch.setitem(experiments.CONFIGS, "quick", lambda: acting_config)
+    few = Conditions(suspects=20)
+    path = experiments.run(cell, tmp_path, "quick", conditions=few)
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert (path.parent.name, path.name) == ("conditions-quick", f"{cell.name}-suspects20.json")
+    assert record["conditions"] == few.to_dict()
+    assert record["command"].endswith("--defence quick --suspect-rows 20")
+    assert record["punished_precision"]["n"] == 20
+    with pytest.raises(InputError, match="conditions suspects20: name the defence"):
+        experiments.run(cell, tmp_path, conditions=few)
 
 
 def test_suspects_are_checked_before_anything_is_trained(cell, tmp_path):

@@ -3,7 +3,10 @@
 import re
 from importlib.metadata import version
 
+import pytest
+
 from bedkd import report
+from bedkd.errors import InputError
 
 SHARE = {"value": 0.975, "low": 0.968, "high": 0.981, "n": 1821}
 NOTHING = {"value": None, "low": None, "high": None, "n": 0}
@@ -86,3 +89,16 @@ def test_purification_report_says_what_was_done():
     assert "words" not in text
     assert "target label" not in text
     assert "## Distillation" not in text
+
+
+def test_stored_measurements_are_found_from_below(tmp_path, monkeypatch):
+    stage = tmp_path / "results" / "clean-quick"
+    (tmp_path / "notebooks").mkdir()
+    stage.mkdir(parents=True)
+    for name in "ba":
+        (stage / f"{name}.json").write_text(f'{{"name": "{name}"}}', encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert [record["name"] for record in report.stored("clean-quick")] == ["a", "b"]
+    assert report.stored("clean-quick", tmp_path / "results") == report.stored("clean-quick")
+    with pytest.raises(InputError, match="no folder results/other here or above"):
+        report.stored("other")

@@ -46,14 +46,20 @@ def test_content_deserves_the_true_label_whatever_was_given(reviews):
     wrong = np.arange(len(rows)) % 5 == 0
     given = np.where(wrong, 1 - true, true)
     said = witnesses.content(trusted, data.make(rows["text"], given, None))
-    found = witnesses.deserved(said, known, given, np.flatnonzero(~wrong)[:80], 3)
+    even = np.array([0.5, 0.5, 0])
+    found = witnesses.deserved(said, known, given, np.flatnonzero(~wrong)[:80], even)
     assert found.shape == (len(rows), 3)
     assert found.sum(axis=1) == pytest.approx(1)
     assert (found[:, 2] == 0).all()  # a class that no row has
     assert (found.argmax(axis=1) == true)[wrong].mean() > 0.65
     # Rows called innocent teach: with false ones the answers turn.
-    misled = witnesses.deserved(said, 1 - known, 1 - true, np.arange(len(rows)), 3)
+    misled = witnesses.deserved(said, 1 - known, 1 - true, np.arange(len(rows)), even)
     assert (misled.argmax(axis=1) == true).mean() < 0.2
+    # A class that is rare in use is deserved less often, however common it is in these rows.
+    rare = witnesses.deserved(
+        said, known, given, np.flatnonzero(~wrong)[:80], np.array([0.9, 0.1, 0])
+    )
+    assert rare[:, 1].mean() < found[:, 1].mean() - 0.1
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 from chapters import ROOT
 
 from bedkd.metrics import mean_and_spread
-from bedkd.report import table
+from bedkd.report import stored, table
 
 PAGE = ROOT / "book" / "results.md"
 NAMES = {
@@ -98,11 +98,9 @@ Training times were taken while other runs shared the processor.
 
 
 def load(stage: str) -> list[dict]:
-    """The cells of one stage, sorted by file name."""
-    return [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted((ROOT / "results" / stage).glob("*.json"))
-    ]
+    """The runs of one stage, none if there is no such folder."""
+    folder = ROOT / "results"
+    return stored(stage, folder) if (folder / stage).is_dir() else []
 
 
 def share(result: dict, key: str, label: str | None = None) -> float | None:
