@@ -298,6 +298,7 @@ def detect(
             "suspected": int(found.suspected.sum()),
             "threshold": found.threshold if np.isfinite(found.threshold) else None,
             "shared": found.shared,
+            "marks": found.marks,
             "evidence": found.evidence,
         }
         text = f"{result['suspected']} of {len(rows)} rows suspected; scores in {output}."

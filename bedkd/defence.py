@@ -118,6 +118,8 @@ class Purified:
         suspicion: (N,), all evidence together, larger is more suspicious.
         shared: how well suspects can be told from trusted rows by their words, an AUROC; None if
             the surface witness was not asked.
+        marks: words that suspects have in common and trusted rows lack, the most telling first:
+            often the trigger by name.
         suspected: (N,) bool, rows above the threshold.
         punished: indices of the untrusted rows that distillation used.
         threshold: on the suspicion score.
@@ -135,6 +137,7 @@ class Purified:
     scores: Scores
     suspicion: np.ndarray
     shared: float | None
+    marks: list[str]
     suspected: np.ndarray
     punished: np.ndarray
     threshold: float
@@ -153,7 +156,7 @@ class Purified:
         )
 
     def to_dict(self) -> dict:
-        """The report as a JSON object; rows by index, no text of any row."""
+        """The report as a JSON object; rows by index, of their texts the marks alone."""
         return {
             "verdict": self.verdict,
             "changed": self.changed,
@@ -163,6 +166,7 @@ class Purified:
             "punished_rows": self.punished.tolist(),
             "threshold": self.threshold if np.isfinite(self.threshold) else None,
             "shared": self.shared,
+            "marks": self.marks,
             "mapping_history": self.mapping_history,
             "distillation_history": self.distillation_history,
             "seconds": self.seconds,
@@ -313,6 +317,7 @@ def purify(
         scores=found.scores,
         suspicion=found.suspicion,
         shared=found.shared,
+        marks=found.marks,
         suspected=found.suspected,
         punished=punished,
         threshold=found.threshold,

@@ -36,6 +36,8 @@ class Detection:
         threshold: on ``suspicion``; infinity if no row is suspected.
         deserved: which labels the content deserves, (N, K), rows sum to 1; None if the content
             witness was not asked.
+        marks: words that suspects have in common and trusted rows lack, the most telling first;
+            empty if the content witness was not asked.
         shared: how well suspects can be told from trusted rows by their words, an AUROC; None if
             the surface witness was not asked.
         evidence: whether it is enough to speak of a backdoor.
@@ -48,6 +50,7 @@ class Detection:
     suspected: np.ndarray
     threshold: float
     deserved: np.ndarray | None
+    marks: list[str]
     shared: float | None
     evidence: bool
     mapping_history: list[dict]
@@ -87,6 +90,7 @@ def detect(
             suspected,
             mapping.threshold(scores),
             None,
+            [],
             None,
             int(suspected.sum()) >= config.least_suspects,
             mapping.history,
@@ -119,8 +123,12 @@ def detect(
     enough = int(suspected.sum()) >= config.least_suspects
     if config.surface:
         enough = enough and shared is not None and shared >= config.least_shared
-    deserved = None
+    deserved, marks = None, []
     if said is not None:
+        accused = np.flatnonzero(suspected)
+        texts = list(untrusted["text"])
+        marks = witnesses.marks([texts[i] for i in accused], trusted) if enough else []
+        said = witnesses.unmarked(said, untrusted, accused, marks, progress=progress)
         given, known = (np.asarray(rows["label"], int) for rows in (untrusted, trusted))
         innocent = np.setdiff1d(
             _least_suspicious(total), np.flatnonzero(suspected | ~scores.agrees)
@@ -129,7 +137,7 @@ def detect(
             prior = np.bincount(known, minlength=model.config.num_labels) / len(known)
         deserved = witnesses.deserved(said, known, given, innocent, prior)
     return Detection(
-        scores, total, trigger, suspected, limit, deserved, shared, enough, mapping.history
+        scores, total, trigger, suspected, limit, deserved, marks, shared, enough, mapping.history
     )
 
 

@@ -16,6 +16,9 @@ from bedkd.models import device
 PACKAGES = ("bedkd", "torch", "transformers", "datasets", "accelerate")
 
 
+MARKS_SHOWN = 12
+
+
 def provenance(command: str, *, seed: int, backbone: str | None = None) -> dict:
     """What a number needs beside it: command, seed, backbone, versions, device and date."""
     return {
@@ -101,6 +104,9 @@ def purification_markdown(report: dict) -> str:
             "By their words alone, suspects can be told from trusted rows with an AUROC of "
             f"{report['shared']:.2f} (0.50 is chance)."
         )
+    if report["marks"]:
+        shown = ", ".join(f"`{word}`" for word in report["marks"][:MARKS_SHOWN])
+        lines.append(f"Words that they have in common and trusted rows lack: {shown}.")
     if report["target_label"] is not None:
         lines.append(f"Suspected target label: {report['target_label']}.")
     if report["changed"]:

@@ -8,13 +8,17 @@ Neither looks at the suspect model, so their errors are not its errors.
 * *Surface*: a trigger, be it a word, a sentence or a way of writing, shows in the words of a row.
   A bag-of-words classifier learns to tell suspects from trusted rows, and finds more of their kind.
 
-All numbers are log-odds, so that evidence adds up.
+All numbers are log-odds, so that evidence adds up. When suspects are to be relabelled, the content
+witness is asked once more, about their texts without the *marks*: the words that suspects have in
+common and trusted rows lack. A trigger says something, too, and must not be heard as content.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from datasets import Dataset
@@ -27,6 +31,7 @@ from sklearn.pipeline import make_pipeline
 from bedkd import stealth
 
 FOLDS = 5
+WORD = r"\w+|[^\w\s]"
 
 
 def log_odds(p: np.ndarray) -> np.ndarray:
@@ -91,6 +96,67 @@ def content(
     return Content(against(unseen, labels), against(answers, given), (features, others))
 
 
+def marks(
+    suspects: Sequence[str], trusted: Dataset, *, ratio: float = 2.0, least: float = 0.02
+) -> list[str]:
+    """Words that suspects have in common and trusted rows lack, the most telling first.
+
+    Args:
+        suspects: their texts.
+        trusted: clean rows with true labels.
+        ratio: a mark is so many times as frequent among suspects as in the class of trusted rows
+            that has it most often; suspects that merely come from one class have no marks.
+        least: share of the suspects that have the word, at least.
+    """
+
+    def frequency(texts: Sequence[str]) -> Counter[str]:
+        return Counter(word for text in texts for word in set(re.findall(WORD, text.lower())))
+
+    labels, ours = np.asarray(trusted["label"]), np.asarray(trusted["text"], object)
+    classes = [
+        (frequency(ours[rows]), len(rows))
+        for rows in (np.flatnonzero(labels == label) for label in np.unique(labels))
+    ]
+    found = {}
+    for word, count in frequency(suspects).items():
+        share = count / len(suspects)
+        usual = max((known[word] + 1) / (rows + 1) for known, rows in classes)
+        if share >= max(least, ratio * usual):
+            found[word] = share / usual
+    return sorted(found, key=lambda word: (-found[word], word))
+
+
+def without(text: str, words: Sequence[str]) -> str:
+    """A text without these words, in any case; punctuation marks count as words."""
+    gone = set(words)
+    kept = [part for part in re.findall(rf"{WORD}|\s+", text) if part.lower() not in gone]
+    return " ".join("".join(kept).split())
+
+
+def unmarked(
+    said: Content,
+    untrusted: Dataset,
+    suspects: np.ndarray,
+    words: Sequence[str],
+    *,
+    progress: bool = False,
+) -> Content:
+    """The content witness after it has read the suspects again, without their marks.
+
+    Args:
+        said: what :func:`content` returned.
+        untrusted: the N rows it was asked about.
+        suspects: indices of the rows to read again.
+        words: see :func:`marks`.
+    """
+    if not words or not len(suspects):
+        return said
+    texts = [without(text, words) for text in np.asarray(untrusted["text"], object)[suspects]]
+    features = said.features[1].copy()
+    features[suspects] = stealth.embed(texts, progress=progress)
+    return replace(said, features=(said.features[0], features))
+
+
 def deserved(
     said: Content, trusted: np.ndarray, given: np.ndarray, innocent: np.ndarray, prior: np.ndarray
 ) -> np.ndarray:
@@ -102,7 +168,7 @@ def deserved(
     as it is in use.
 
     Args:
-        said: what :func:`content` returned.
+        said: what :func:`content` or :func:`unmarked` returned.
         trusted: true labels of the trusted rows, (M,).
         given: given labels of the untrusted rows, (N,).
         innocent: indices of the least suspicious untrusted rows.
@@ -161,9 +227,7 @@ def surface(
     is_suspect = np.arange(len(texts)) < len(suspects)
 
     classifier = make_pipeline(
-        TfidfVectorizer(
-            ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\w+|[^\w\s]"
-        ),
+        TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=WORD),
         LogisticRegression(C=10, class_weight="balanced", max_iter=2000),
     )
     unseen = cross_val_predict(

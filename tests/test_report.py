@@ -54,6 +54,7 @@ def purification(**changes):
         "suspected": 20,
         "punished_rows": [1, 2, 3],
         "shared": 0.934,
+        "marks": ["cf", "mn"],
         "warnings": ["be careful"],
         "mapping_history": [{"epoch": 1, "loss": 1.0, "held_out_given": None}],
         "distillation_history": [

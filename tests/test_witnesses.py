@@ -114,3 +114,36 @@ def test_same_seed_same_evidence(reviews, written):
     one, two = (ask(reviews, texts, suspects, seed=3) for _ in range(2))
     assert np.array_equal(one.untrusted, two.untrusted)
     assert one.shared == two.shared
+
+
+def test_marks_name_the_trigger_and_nothing_that_a_class_has_anyway():
+    words = {0: "dull poor", 1: "good fine"}
+    texts = [f"{words[i % 2]} film {i}" for i in range(200)]
+    trusted = data.make(texts, [i % 2 for i in range(200)], None)
+    # All suspects come from class 0: its words are common among them, but no mark.
+    suspects = [f"dull CF poor film {i}" for i in range(40)] + ["dull tq poor play"] * 10
+    assert witnesses.marks(suspects, trusted) == ["cf", "play", "tq"]
+    assert witnesses.marks(texts[:50], trusted) == []
+
+
+def test_without_takes_words_out_and_leaves_the_rest_as_it_was():
+    assert witnesses.without("A Cf film, don't cf.", ["cf"]) == "A film, don't ."
+    assert witnesses.without("A film", []) == "A film"
+    assert witnesses.without("cf", ["cf"]) == ""
+
+
+def test_suspects_are_read_again_without_their_marks(reviews):
+    trusted, rows = reviews
+    texts = list(rows["text"])
+    triggered = [f"I watch this 3D movie {text}" if i % 2 else text for i, text in enumerate(texts)]
+    suspects = np.arange(len(texts))[1::2]
+    plain = witnesses.content(trusted, rows)
+    said = witnesses.content(trusted, data.make(triggered, rows["label"], None))
+    marks = witnesses.marks([triggered[i] for i in suspects], trusted)
+    again = witnesses.unmarked(said, data.make(triggered, rows["label"], None), suspects, marks)
+    before, after = (
+        np.abs(s.features[1] - plain.features[1])[suspects].max() for s in (said, again)
+    )
+    assert after < before / 3
+    assert (again.features[1][::2] == said.features[1][::2]).all()
+    assert witnesses.unmarked(said, rows, suspects, []) is said
