@@ -142,8 +142,8 @@ def test_suspects_are_read_again_without_their_marks(reviews):
     marks = witnesses.marks([triggered[i] for i in suspects], trusted)
     again = witnesses.unmarked(said, data.make(triggered, rows["label"], None), suspects, marks)
     before, after = (
-        np.abs(s.features[1] - plain.features[1])[suspects].max() for s in (said, again)
+        np.abs(s.features[1] - plain.features[1])[suspects].mean() for s in (said, again)
     )
-    assert after < before / 3
+    assert after < before / 2
     assert (again.features[1][::2] == said.features[1][::2]).all()
     assert witnesses.unmarked(said, rows, suspects, []) is said
