@@ -2,6 +2,7 @@
 
 import json
 
+import ledger_page
 import pytest
 import results_page
 from chapters import ROOT
@@ -10,8 +11,9 @@ FILES = sorted((ROOT / "results").rglob("*.json"))
 SHARES = ("cacc", "asr", "racc", "cacc_reference", "asr_floor", "racc_ceiling")
 
 
-def test_the_page_is_what_the_results_say():
-    assert results_page.PAGE.read_text(encoding="utf-8") == results_page.page(), "make results"
+@pytest.mark.parametrize("maker", [results_page, ledger_page], ids=lambda maker: maker.__name__)
+def test_the_page_is_what_the_results_say(maker):
+    assert maker.PAGE.read_text(encoding="utf-8") == maker.page(), "make results"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -20,6 +22,9 @@ def test_every_result_has_its_provenance(path):
     for key in ("command", "versions", "device", "date", "backbone"):
         assert record[key], key
     assert record["seed"] == record["cell"]["seed"]
+    if path.parent.name.startswith("clean-"):
+        assert record["report"]["changed"] == (record["report"]["verdict"] == "backdoor suspected")
+        assert record["cacc_before"]["n"] == record["cacc_after"]["n"] > 0
     for stage in {"undefended", "defended"} & record.keys():
         for key in SHARES:
             share = record[stage][key]
@@ -32,3 +37,31 @@ def test_every_result_has_its_provenance(path):
 )
 def test_means_and_spreads(values, text):
     assert results_page.cell_text(values) == text
+
+
+def defended(seed, asr, floor, attack="badnets"):
+    """A record of a defended cell, as far as the ledger reads it."""
+    return {
+        "cell": {"dataset": "sst2", "attack": attack, "seed": seed, "rate": 0.2, "layers": 3},
+        "defended": {"asr": {"value": asr}, "asr_floor": {"value": floor}},
+    }
+
+
+def test_a_limit_on_the_mean_and_one_on_each_cell():
+    records = [defended(0, 0.11, 0.10), defended(1, 0.25, 0.10)]
+    mean, each = (
+        limit
+        for limit in ledger_page.LIMITS
+        if limit.text.startswith("ASR above its floor") and not limit.at_least
+    )
+    assert mean.measured(records) == ("8.0 ± 9.9", False)
+    assert mean.measured(records[:1]) == ("1.0", True)
+    assert each.measured(records) == ("15.0 (SST-2 BadNets, seed 1)", False)
+    assert each.measured([]) == ("–", None)
+
+
+def test_cells_without_rows_of_the_target_class_are_left_out_of_its_limit():
+    record = defended(0, 0.1, 0.1)
+    record["task"] = {"target": 1}
+    record["defended"] |= {"racc_by_class": {"0": {"value": 1}}, "racc_ceiling_by_class": {}}
+    assert ledger_page.LIMITS[-1].measured([record]) == ("–", None)

@@ -61,7 +61,7 @@ for "each cell" shows the worst cell and names it. A dash: not measured.
 
 @dataclass(frozen=True)
 class Limit:
-    """One line of the second table: how a quantity of a cell is computed and what is asked of it."""
+    """One line of the second table: a quantity of a cell, and what is asked of it."""
 
     text: str
     value: Callable[[dict], float | None]
