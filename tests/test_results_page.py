@@ -42,7 +42,7 @@ def test_means_and_spreads(values, text):
 def defended(seed, asr, floor, attack="badnets"):
     """A record of a defended cell, as far as the ledger reads it."""
     return {
-        "cell": {"dataset": "sst2", "attack": attack, "seed": seed, "rate": 0.2, "layers": 3},
+        "cell": {"dataset": "sst2", "attack": attack, "seed": seed, "rate": 0.2},
         "defended": {"asr": {"value": asr}, "asr_floor": {"value": floor}},
     }
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chapters import ROOT
-from results_page import NAMES, load, share, write_or_check
+from results_page import NAMES, cell_text, load, share, write_or_check
 
+from bedkd.experiments import GRID
 from bedkd.metrics import mean_and_spread
 from bedkd.report import table
 
@@ -34,20 +35,24 @@ CLAIM = f"""\
 
 The abstract of [BeDKD](https://arxiv.org/abs/2508.01595) says that the defence takes away
 {CLAIMED:.0f} % of the attack success rate without a significant loss of clean accuracy, on SST-2,
-OLID and AG News. *Removed* is that quantity, 1 − ASR after / ASR before, averaged over cells. It has
-a ceiling below 100 %: a model that was never poisoned calls some triggered rows the target by
-mistake, and a defence that removes more than the column *honest model* has gone too far.
+OLID and AG News. *Removed* is that quantity, 1 − ASR after / ASR before, averaged over cells. It
+has a ceiling below 100 %: a model that was never poisoned calls some triggered rows the target by
+mistake. That share is in the column *honest model*, and a defence that removes more has gone too
+far. The last two columns say at whose cost: they compare the purified model with the honest one on
+triggered rows of the target class.
 
 """
 WHY_CLAIM = """\
-**Why the difference.** Three reasons that the tables of the results page let one tell apart. The
-victims are small, so their floor is high, and the honest model itself stays far from the claim: the
-attack success of a model that errs by itself cannot fall to nothing. The released recipe was written
-for BERT-base and leaves the number of cycles to a look at the test set; here it runs all its cycles
-and nobody looks. And on rewriting attacks its fixed threshold on d(x) and its 32 suspects hit many
-clean rows, as the precision in the second table shows, so that it punishes what it should keep. Our
-own measurements say nothing about the paper's setting: its tables were not available to us, and
-BERT-base was not run.
+**Why the difference.** The released recipe reaches the claimed number where it finds its suspects,
+and goes beyond what an honest model removes. It does so by *inverting* the backdoor: look at the
+target class. Its 32 suspects all say "not the target", nothing says otherwise, and fifty cycles of
+an unbounded loss drive that home; [chapter 8](../notebooks/08_removed_or_inverted.ipynb) shows the
+mechanism. Our default stops where suspects are treated as their content deserves. It therefore
+cannot remove more than the honest model does, and on victims as small as these the honest model is
+far from the claim: it errs by itself. What is left between *removed* and *honest model* is residue.
+
+The paper's setting was not repeated here. Its tables were not available to us, and BERT-base was
+not run; a reader with a GPU can, see `bedkd reproduce --help`.
 
 """
 ASKED = """\
@@ -154,11 +159,14 @@ LIMITS = (
 
 def cells(config: str) -> list[dict]:
     """Cells of the grid that were defended with a configuration."""
-    return [
-        record
-        for record in load(f"defended-{config}")
-        if record["cell"]["rate"] == 0.2 and record["cell"]["layers"] == 3
-    ]
+    records = load(f"defended-{config}")
+    return [record for record in records if in_grid(record["cell"])]
+
+
+def in_grid(cell: dict) -> bool:
+    """An attack of the published grid at rate 0.2, on a victim of three layers."""
+    known = cell["attack"] in GRID.get(cell["dataset"], ())
+    return known and (cell["rate"], cell["layers"], cell["setting"]) == (0.2, 3, "dirty")
 
 
 def shared(config: str) -> list[dict]:
@@ -169,7 +177,7 @@ def shared(config: str) -> list[dict]:
 
 def claim() -> str:
     header = ["data", "configuration", "cells", "ASR before", "after", "removed", "honest model"]
-    header += ["short of the claim", "clean accuracy lost"]
+    header += ["short of the claim", "clean accuracy lost", "target class", "honest model there"]
     rows = []
     for config in CONFIGS:
         by_data: dict[str, list[dict]] = {}
@@ -196,7 +204,11 @@ def claim() -> str:
             row = [data, f"`{config}`", str(len(records))]
             row += [text([100 * v for v in values]) for values in (before, after)]
             row += [text(removed), text(honest), f"{CLAIMED - mean:.1f}"]
-            rows.append([*row, text([loss(r) for r in records])])
+            row.append(text([loss(r) for r in records]))
+            for key in ("racc_by_class", "racc_ceiling_by_class"):
+                found = [share(r["defended"], key, str(r["task"]["target"])) for r in records]
+                row.append(cell_text(found))
+            rows.append(row)
     return CLAIM + table(header, rows) + "\n" + WHY_CLAIM
 
 
@@ -220,7 +232,7 @@ def asked() -> str:
 
 def honest_models() -> str:
     """The line on models without a backdoor."""
-    records = load("clean-default")
+    records = [r for r in load("clean-default") if r["cell"]["dataset"] in GRID]
     if not records:
         return ""
     acted = [r for r in records if r["report"]["changed"]]

@@ -22,13 +22,15 @@ NAMES = {
     "olid": "OLID",
     "agnews": "AG News",
     "agnews_lower": "AG News (lower case)",
+    "reviews": "embedded reviews",
     "badnets": "BadNets",
     "addsent": "AddSent",
     "synbkd": "SynBkd",
     "stylebkd": "StyleBkd",
     "llm": "LLM rewrite (BGM-like)",
     "combination": "word combination",
-    "mixed": "mixed",
+    "mixed": "mixed insertions",
+    "covered": "BadNets with cover rows",
     "none": "no poison",
 }
 INTRODUCTION = """\
@@ -48,6 +50,11 @@ the released files; the rows come from its development file. Where a cell was tr
 part of the rows only, or with other settings than its neighbours, the list under the table says so.
 """
 
+QUICK = """\
+The default in sizes for a CPU, as the chapters run it, against attackers of several kinds on the
+embedded reviews. [When it fails](../notebooks/10_when_it_fails.ipynb) discusses them.
+
+"""
 NOTES = {
     "default": "Ours, as `bedkd purify` runs it unless told otherwise.\n\n",
     "paper": """\
@@ -56,6 +63,7 @@ d(x), 32 suspects, 50 cycles of trust and unbounded punishing. No stopping rule 
 the two AUROCs are one. The mask of the padding and the ranking of the suspects are ours.
 
 """,
+    "quick": QUICK,
     "bounded": """\
 `bounded` punishes suspects where `default` relabels them. It was the default when these cells were
 run; the mapping student was then stopped by all held-out rows instead of at most 200 of them.
@@ -76,6 +84,12 @@ training set. The oracle separates what detection misses from what the repair ca
 show what the repair does without detection. `transplants-alone` neither punishes nor relabels,
 `relabel-alone` has no transplants, `punish-alone` punishes with the bounded loss and has no
 transplants, `bounded` has both, `mapping-alone` is `bounded` without the two witnesses.
+
+"""
+CONDITIONS = """\
+The same, with one change in what the defender has. The row "as given" of each attack is in the
+table above. [What each part is worth](../notebooks/09_what_each_part_is_worth.ipynb) draws these
+numbers.
 
 """
 CLEAN = """\
@@ -176,7 +190,8 @@ def pair(group: list[dict], stage: str, key: str, beside: str, target: bool = Fa
 
 
 def undefended() -> str:
-    records = load("undefended")
+    # Those of the embedded task stand beside their defence.
+    records = [r for r in load("undefended") if r["cell"]["dataset"] != "reviews"]
     if not records:
         return ""
     header = ["data", "attack", "layers", "seeds", "CACC", "without poison", "ASR", "floor"]
@@ -210,7 +225,10 @@ def defended() -> str:
         name = folder.removeprefix("defended-")
         if name not in NOTES:
             continue
-        records = load(folder)
+        # The embedded task has the configuration in small, and the table of parts.
+        records = [r for r in load(folder) if name == "quick" or r["cell"]["dataset"] != "reviews"]
+        if not records:
+            continue
         header = ["data", "attack", "layers", "seeds", "AUROC of mapping alone", "AUROC"]
         header += ["precision of punished rows"]
         header += ["CACC before", "after", "ASR before", "after", "floor"]
@@ -262,11 +280,42 @@ def parts() -> str:
     return title + PARTS + table(header, rows) + "\n" + details(records)
 
 
+def conditions() -> str:
+    """One table for each configuration that was run with scarce or dirty means."""
+    parts = []
+    for folder in sorted((ROOT / "results").glob("conditions-*")):
+        records = load(folder.name)
+        if not records:
+            continue
+        header = ["data", "attack", "changed", "verdict", "AUROC", "precision of punished rows"]
+        header += ["CACC", "ASR", "floor", "RACC", "ceiling"]
+        rows = []
+        for record in sorted(records, key=condition):
+            row = [*what([record])[:2], condition(record)[1], record["report"]["verdict"]]
+            row.append(auroc_text([record["detection"]["auroc"]]))
+            row.append(cell_text([record["punished_precision"]["value"]]))
+            keys = ("cacc", "asr", "asr_floor", "racc", "racc_ceiling")
+            rows.append([*row, *(cell_text([share(record["defended"], key)]) for key in keys)])
+        name = folder.name.removeprefix("conditions-")
+        title = f"\n## Scarce and dirty means, configuration `{name}`\n\n"
+        parts.append(title + CONDITIONS + table(header, rows) + "\n" + details(records))
+    return "".join(parts)
+
+
+def condition(record: dict) -> tuple[str, str, float]:
+    """The attack, what was changed as text, and its first value, for sorting."""
+    changed = {key: value for key, value in record["conditions"].items() if value}
+    text = ", ".join(f"{key} {value:g}" for key, value in changed.items())
+    return record["cell"]["attack"], text, next(iter(changed.values()))
+
+
 def clean() -> str:
     """Models without a backdoor."""
     parts = []
     for folder in sorted((ROOT / "results").glob("clean-*")):
         records = load(folder.name)
+        if not records:
+            continue
         header = ["data", "layers", "seed", "verdict", "suspected rows", "of"]
         header += ["CACC before", "after"]
         rows = []
@@ -336,7 +385,7 @@ def details(records: list[dict]) -> str:
 
 def page() -> str:
     """The whole page as Markdown."""
-    return INTRODUCTION + defended() + clean() + by_word() + parts() + undefended()
+    return INTRODUCTION + defended() + clean() + by_word() + parts() + conditions() + undefended()
 
 
 def write_or_check(path: Path, text: str, description: str) -> None:
