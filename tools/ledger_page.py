@@ -67,19 +67,19 @@ for "each cell" shows the worst cell and names it. A dash: not measured.
 WHY_ASKED = """\
 **Why the difference.** Where a limit is missed, it is by residue and not by inversion: the target
 class stands near or above its ceiling. The worst cell is the rewriting by a language model. Its
-victim lost much of its clean accuracy to the attack, its poisoned rows are fluent and have little in
-common, and detection is at its weakest there. Clean accuracy *rises* in most cells, because the
-victims were harmed by the poison and the trust batches win some of that back. What these cells do
-not show is a low poison rate: with rate 0.01 the verdict is "no evidence" and the model keeps its
-backdoor; see [When it fails](../notebooks/10_when_it_fails.ipynb) and the page
+victim lost much of its clean accuracy to the attack, its poisoned rows are fluent and have little
+in common, and detection is at its weakest there. Clean accuracy *rises* in most cells, because
+the victims were harmed by the poison and the trust batches win some of that back. What these
+cells do not show is a low poison rate: with rate 0.01 the verdict is "no evidence" and the model
+keeps its backdoor; see [When it fails](../notebooks/10_when_it_fails.ipynb) and the page
 [Results](results.md).
 
-The default was chosen on training rows that the attack left alone and then triggered, or on training
-rows outside the pool, of two cells (SST-2 and OLID under SynBkd, seed 0), never on test rows. Three
-changes were made after earlier versions of it had been measured on test rows of some cells: suspects
-are read without their marks, after AddSent on SST-2 had ended far above its floor; classes are weighted
-by how common they are, after SynBkd on OLID had; and twice as many suspects are used. All cells
-on this page were run again, or for the first time, with the result.
+The default was chosen on training rows that the attack left alone and then triggered, or on
+training rows outside the pool, of two cells (SST-2 and OLID under SynBkd, seed 0), never on test
+rows. Three changes were made after earlier versions of it had been measured on test rows of some
+cells: suspects are read without their marks, after AddSent on SST-2 had ended far above its
+floor; classes are weighted by how common they are, after SynBkd on OLID had; and twice as many
+suspects are used. All cells on this page were run again, or for the first time, with the result.
 """
 
 
