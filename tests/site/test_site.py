@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 SITE = ROOT / "_build" / "html"
-PATIENCE = 60  # seconds; the search index grew with the book
+PATIENCE = 90  # seconds; a busy machine is no broken book
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 FLAGS = [
