@@ -258,6 +258,7 @@ def purify(
     config = config or BeDKDConfig()
     trusted, untrusted = (part.select_columns(["text", "label"]) for part in (trusted, untrusted))
     mapping_rows, trust_rows, held_out, warnings = divide_trusted(trusted, config, seed)
+    labels = np.asarray(trusted["label"], int)
 
     start = time.perf_counter()
     found = detect(
@@ -269,7 +270,7 @@ def purify(
         untrusted,
         config,
         # Both parts above are balanced; the whole set says how common a class is.
-        prior=np.bincount(trusted["label"], minlength=model.config.num_labels) / len(trusted),
+        prior=np.array([(labels == k).mean() for k in range(model.config.num_labels)]),
         seed=seed,
         progress=progress,
     )

@@ -314,7 +314,9 @@ def defend(
         max_length=cell.training.max_length,
         progress=progress,
     )
-    words = getattr(built.trigger, "words", ()) if cell.attack in ("badnets", "covered") else ()
+    # A combination puts all of its words into every row; there is nothing to tell apart.
+    combined = isinstance(built.trigger, attacks.WordCombination)
+    words = () if combined else getattr(built.trigger, "words", ())
     return {
         **_header(cell, config, suspects, conditions),
         "task": _manifest_summary(built),

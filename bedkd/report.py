@@ -14,8 +14,6 @@ from bedkd.errors import InputError
 from bedkd.models import device
 
 PACKAGES = ("bedkd", "torch", "transformers", "datasets", "accelerate")
-
-
 MARKS_SHOWN = 12
 
 

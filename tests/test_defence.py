@@ -270,3 +270,10 @@ def test_untrusted_rows_that_do_not_fit_are_named(run, toy):
         run(untrusted=toy.rows(40, classes=4))
     with pytest.raises(InputError, match="the untrusted set is empty"):
         run(untrusted=data.make([], [], False))
+
+
+def test_trusted_rows_of_a_class_that_the_model_has_not_are_named(run, toy):
+    rows = toy.rows(80, classes=2)
+    strange = data.make(rows["text"], [y or -1 for y in rows["label"]], None)
+    with pytest.raises(InputError, match="the trusted set, row 0: label -1"):
+        run(trusted=strange)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chapters import ROOT
-from results_page import NAMES, cell_text, load, share, write_or_check
+from results_page import NAMES, cell_text, load, share, spread_text, write_or_check
 
 from bedkd.experiments import GRID
 from bedkd.metrics import mean_and_spread
@@ -43,13 +43,14 @@ triggered rows of the target class.
 
 """
 WHY_CLAIM = """\
-**Why the difference.** The released recipe reaches the claimed number where it finds its suspects,
-and goes beyond what an honest model removes. It does so by *inverting* the backdoor: look at the
-target class. Its 32 suspects all say "not the target", nothing says otherwise, and fifty cycles of
-an unbounded loss drive that home; [chapter 8](../notebooks/08_removed_or_inverted.ipynb) shows the
-mechanism. Our default stops where suspects are treated as their content deserves. It therefore
-cannot remove more than the honest model does, and on victims as small as these the honest model is
-far from the claim: it errs by itself. What is left between *removed* and *honest model* is residue.
+**Why the difference.** Where the released recipe comes near the claimed number it removes more than
+an honest model does, and the target class says how: it *inverts* the backdoor. Nearly all of its 32
+suspects say "not the target", nothing says otherwise, and fifty cycles of an unbounded loss drive
+that home; [chapter 8](../notebooks/08_removed_or_inverted.ipynb) shows the mechanism. The column
+*cells* says on how few victims that was seen. Our default stops where suspects are treated as their
+content deserves. It does not aim at more than the honest model removes, and on victims as small as
+these the honest model is far from the claim: it errs by itself. What is left between *removed* and
+*honest model* is residue.
 
 The paper's setting was not repeated here. Its tables were not available to us, and BERT-base was
 not run; a reader with a GPU can, see `bedkd reproduce --help`.
@@ -102,10 +103,8 @@ class Limit:
         if not found:
             return "–", None
         if not self.each:
-            mean, spread = mean_and_spread([value for value, _ in found])
-            shown = f"{mean:.{self.digits}f}"
-            shown += "" if spread is None else f" ± {spread:.{self.digits}f}"
-            return shown, self.within(mean)
+            values = [value for value, _ in found]
+            return spread_text(values, self.digits), self.within(mean_and_spread(values)[0])
         worst, record = (min if self.at_least else max)(found, key=lambda pair: pair[0])
         return f"{worst:.{self.digits}f} ({name(record)})", self.within(worst)
 
@@ -221,19 +220,14 @@ def claim() -> str:
             )
             mean = mean_and_spread(removed)[0]
             row = [data, f"`{config}`", str(len(records))]
-            row += [text([100 * v for v in values]) for values in (before, after)]
-            row += [text(removed), text(honest), f"{CLAIMED - mean:.1f}"]
-            row.append(text([loss(r) for r in records]))
+            row += [spread_text([100 * v for v in values]) for values in (before, after)]
+            row += [spread_text(removed), spread_text(honest), f"{CLAIMED - mean:.1f}"]
+            row.append(spread_text([loss(r) for r in records]))
             for key in ("racc_by_class", "racc_ceiling_by_class"):
                 found = [share(r["defended"], key, str(r["task"]["target"])) for r in records]
                 row.append(cell_text(found))
             rows.append(row)
     return CLAIM + table(header, rows) + "\n" + WHY_CLAIM
-
-
-def text(values: list[float]) -> str:
-    mean, spread = mean_and_spread(values)
-    return f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
 
 
 def asked() -> str:

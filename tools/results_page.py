@@ -125,28 +125,24 @@ def share(result: dict, key: str, label: str | None = None) -> float | None:
     return None if found is None else found["value"]
 
 
-def cell_text(values: list[float | None]) -> str:
-    """Mean and spread in per cent; a dash where nothing was measured."""
-    known = [100 * value for value in values if value is not None]
-    if not known:
-        return "–"
-    mean, spread = mean_and_spread(known)
-    return f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
-
-
-def auroc_text(values: list[float | None]) -> str:
-    """Mean and spread of AUROCs, as fractions."""
+def spread_text(values: list[float | None], digits: int = 1) -> str:
+    """Mean and spread; a dash where nothing was measured."""
     known = [value for value in values if value is not None]
     if not known:
         return "–"
     mean, spread = mean_and_spread(known)
-    return f"{mean:.3f}" if spread is None else f"{mean:.3f} ± {spread:.3f}"
+    shown = f"{mean:.{digits}f}"
+    return shown if spread is None else f"{shown} ± {spread:.{digits}f}"
 
 
-def number_text(values: list[int]) -> str:
-    """Mean and spread of counts."""
-    mean, spread = mean_and_spread([float(value) for value in values])
-    return f"{mean:g}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
+def cell_text(values: list[float | None]) -> str:
+    """Mean and spread of shares, in per cent."""
+    return spread_text([None if value is None else 100 * value for value in values])
+
+
+def section(title: str, note: str, header: list[str], rows: list, records: list[dict]) -> str:
+    """A heading, what to know, a table and what was run."""
+    return f"\n## {title}\n\n{note}{table(header, rows)}\n{details(records)}"
 
 
 def settings(record: dict) -> tuple:
@@ -204,8 +200,7 @@ def undefended() -> str:
         row += pair(group, "undefended", "racc", "racc_ceiling")
         row += pair(group, "undefended", "racc_by_class", "racc_ceiling_by_class", target=True)
         rows.append(row)
-    title = "\n## Undefended victims\n\n"
-    return title + UNDEFENDED + table(header, rows) + "\n" + details(records)
+    return section("Undefended victims", UNDEFENDED, header, rows, records)
 
 
 def defences() -> list[str]:
@@ -236,8 +231,8 @@ def defended() -> str:
         rows = []
         for group in groups(records):
             row = what(group)
-            row.append(auroc_text([r["mapping_auroc"] for r in group]))
-            row.append(auroc_text([r["detection"]["auroc"] for r in group]))
+            row.append(spread_text([r["mapping_auroc"] for r in group], digits=3))
+            row.append(spread_text([r["detection"]["auroc"] for r in group], digits=3))
             row.append(cell_text([r["punished_precision"]["value"] for r in group]))
             for key, last in (("cacc", None), ("asr", "asr_floor")):
                 row.append(cell_text([share(r["undefended"], key) for r in group]))
@@ -247,8 +242,8 @@ def defended() -> str:
             row += pair(group, "defended", "racc", "racc_ceiling")
             row += pair(group, "defended", "racc_by_class", "racc_ceiling_by_class", target=True)
             rows.append(row)
-        title = f"\n## After `bedkd purify`, configuration `{name}`\n\n"
-        parts.append(title + NOTES[name] + DEFENDED + table(header, rows) + "\n" + details(records))
+        title = f"After `bedkd purify`, configuration `{name}`"
+        parts.append(section(title, NOTES[name] + DEFENDED, header, rows, records))
     return "".join(parts)
 
 
@@ -269,15 +264,14 @@ def parts() -> str:
         data, attack, _, seeds = what(group)
         row = [data, attack, f"`{group[0]['defence']}`", group[0]["suspects"], seeds]
         row.append(cell_text([r["punished_precision"]["value"] for r in group]))
-        row.append(number_text([len(r["report"]["distillation_history"]) for r in group]))
+        row.append(spread_text([len(r["report"]["distillation_history"]) for r in group], digits=0))
         row.append(cell_text([share(r["undefended"], "cacc") for r in group]))
         row.append(cell_text([share(r["defended"], "cacc") for r in group]))
         row += pair(group, "defended", "asr", "asr_floor")
         row += pair(group, "defended", "racc", "racc_ceiling")
         row += pair(group, "defended", "racc_by_class", "racc_ceiling_by_class", target=True)
         rows.append(row)
-    title = "\n## What each part contributes\n\n"
-    return title + PARTS + table(header, rows) + "\n" + details(records)
+    return section("What each part contributes", PARTS, header, rows, records)
 
 
 def conditions() -> str:
@@ -292,13 +286,13 @@ def conditions() -> str:
         rows = []
         for record in sorted(records, key=condition):
             row = [*what([record])[:2], condition(record)[1], record["report"]["verdict"]]
-            row.append(auroc_text([record["detection"]["auroc"]]))
+            row.append(spread_text([record["detection"]["auroc"]], digits=3))
             row.append(cell_text([record["punished_precision"]["value"]]))
             keys = ("cacc", "asr", "asr_floor", "racc", "racc_ceiling")
             rows.append([*row, *(cell_text([share(record["defended"], key)]) for key in keys)])
         name = folder.name.removeprefix("conditions-")
-        title = f"\n## Scarce and dirty means, configuration `{name}`\n\n"
-        parts.append(title + CONDITIONS + table(header, rows) + "\n" + details(records))
+        title = f"Scarce and dirty means, configuration `{name}`"
+        parts.append(section(title, CONDITIONS, header, rows, records))
     return "".join(parts)
 
 
@@ -327,8 +321,8 @@ def clean() -> str:
             row += [cell_text([share(record, f"cacc_{when}")]) for when in ("before", "after")]
             rows.append(row)
         name = folder.name.removeprefix("clean-")
-        title = f"\n## Models that were never poisoned, configuration `{name}`\n\n"
-        parts.append(title + CLEAN + table(header, rows) + "\n" + details(records))
+        title = f"Models that were never poisoned, configuration `{name}`"
+        parts.append(section(title, CLEAN, header, rows, records))
     return "".join(parts)
 
 
