@@ -64,7 +64,7 @@ class DistillationConfig:
     suspects: int = 512
     draw: str = "random"
     breadth: float = 1.5
-    cycles: int = 8
+    cycles: int = 24
     temperature: float = 2.5
     alpha: float = 0.3
     lr: float = 3e-5

@@ -96,6 +96,13 @@ def test_every_image_has_an_alternative_text(page):
     assert [i["src"] for i in images if not i.get("alt") or i["alt"] in i["src"]] == []
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_tables_are_tables(page):
+    """Not lines of text with pipes: outputs are read by a smaller Markdown than pages are."""
+    lines = [p.get_text() for p in soup(page).select("article p")]
+    assert [line for line in lines if line.startswith("|")] == []
+
+
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass
