@@ -10,6 +10,7 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bedkd.calibration import recentre
 from bedkd.data import balanced_split
 from bedkd.detection import detect
 from bedkd.distillation import DistillationConfig, distil, draw_suspects
@@ -36,6 +37,8 @@ class BeDKDConfig:
         least_suspects: with fewer suspected rows the verdict is "no evidence of a backdoor".
         least_shared: with ``surface``, the same verdict if the suspects cannot be told from
             trusted rows by their words at least so well, an AUROC.
+        recentre: whether the purified model's classes are put back in proportion at the end (see
+            :mod:`bedkd.calibration`).
     """
 
     mapping: MappingConfig = field(default_factory=MappingConfig)
@@ -46,6 +49,7 @@ class BeDKDConfig:
     seed_share: float = 0.2
     least_suspects: int = 16
     least_shared: float = 0.7
+    recentre: bool = True
 
     def __post_init__(self):
         if (self.content or self.surface) and self.mapping.score != "given-label":
@@ -92,6 +96,7 @@ class BeDKDConfig:
             held_out_per_class=20,
             content=False,
             surface=False,
+            recentre=False,
         )
 
     @classmethod
@@ -125,6 +130,7 @@ class Purified:
         threshold: on the suspicion score.
         mapping_history: one record an epoch.
         distillation_history: one record a cycle.
+        offsets: what was added to the logit of each class at the end, (K,); None if nothing was.
         seconds: wall-clock by stage.
         warnings: what a careful reader should know.
         config: what was run.
@@ -143,6 +149,7 @@ class Purified:
     threshold: float
     mapping_history: list[dict]
     distillation_history: list[dict]
+    offsets: np.ndarray | None
     seconds: dict[str, float]
     warnings: list[str]
     config: BeDKDConfig
@@ -169,6 +176,7 @@ class Purified:
             "marks": self.marks,
             "mapping_history": self.mapping_history,
             "distillation_history": self.distillation_history,
+            "offsets": None if self.offsets is None else self.offsets.tolist(),
             "seconds": self.seconds,
             "warnings": self.warnings,
             "seed": self.seed,
@@ -259,6 +267,8 @@ def purify(
     trusted, untrusted = (part.select_columns(["text", "label"]) for part in (trusted, untrusted))
     mapping_rows, trust_rows, held_out, warnings = divide_trusted(trusted, config, seed)
     labels = np.asarray(trusted["label"], int)
+    # The parts are balanced; the whole set says how common a class is.
+    prior = np.array([(labels == k).mean() for k in range(model.config.num_labels)])
 
     start = time.perf_counter()
     found = detect(
@@ -269,8 +279,7 @@ def purify(
         concatenate_datasets([trust_rows, held_out]),
         untrusted,
         config,
-        # Both parts above are balanced; the whole set says how common a class is.
-        prior=np.array([(labels == k).mean() for k in range(model.config.num_labels)]),
+        prior=prior,
         seed=seed,
         progress=progress,
     )
@@ -284,7 +293,7 @@ def purify(
     punished = np.empty(0, int)
     history: list[dict] = []
     repaired = model
-    target = None
+    target = offsets = None
     if enough or force or rows is not None:
         if rows is not None:
             punished = np.asarray(rows, int)
@@ -309,8 +318,14 @@ def purify(
             watch=watch,
             progress=progress,
         )
-        seconds["distillation"] = time.perf_counter() - start
         repaired, history = result.student, result.history
+        if config.recentre:
+            # Distillation trained on neither of these.
+            unseen = concatenate_datasets([mapping_rows, held_out])
+            offsets = recentre(repaired, tokenizer, unseen, prior, config.distillation.max_length)
+            if offsets is None:
+                warnings.append("not recentred: the model's output layer has no bias")
+        seconds["distillation"] = time.perf_counter() - start
     return Purified(
         model=repaired,
         changed=repaired is not model,
@@ -324,6 +339,7 @@ def purify(
         threshold=found.threshold,
         mapping_history=found.mapping_history,
         distillation_history=history,
+        offsets=offsets,
         seconds=seconds,
         warnings=warnings,
         config=config,

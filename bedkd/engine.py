@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import (
@@ -107,8 +108,10 @@ Objective = Callable[[PreTrainedModel, Batch], Tensor]
 
 
 def accelerator() -> Accelerator:
-    """Accelerate's handle on device and mixed precision (fp16 on CUDA, none on the CPU)."""
-    return Accelerator(mixed_precision="fp16" if torch.cuda.is_available() else "no")
+    """Accelerate's handle on device and mixed precision: fp16 on CUDA; elsewhere what the variable
+    ``ACCELERATE_MIXED_PRECISION`` says, none by default. ``bf16`` halves training time on
+    processors that have it."""
+    return Accelerator(mixed_precision="fp16" if torch.cuda.is_available() else None)
 
 
 def optimise(
@@ -222,8 +225,10 @@ def predict(
     """Run the prediction loop over all rows, in order of length; the result is in row order.
 
     The model's own mode (training or evaluation) is restored; its weights are not touched.
+    ``bf16`` holds for training only: with its eight bits different rows would get equal scores.
     """
     acc = accelerator()
+    precise = AutocastKwargs(enabled=acc.mixed_precision != "bf16")
     logits: np.ndarray | None = None
     states: list[np.ndarray] | None = [np.empty(0)] * len(rows) if hidden else None
     order = np.argsort(rows.lengths, kind="stable")[::-1]
@@ -236,7 +241,7 @@ def predict(
         ):
             for start in range(0, len(rows), batch_size):
                 batch = rows.batch(order[start : start + batch_size], acc.device)
-                with acc.autocast():
+                with acc.autocast(precise):
                     out = model(**batch.inputs, output_hidden_states=hidden)
                 values = out.logits.float().cpu().numpy()
                 if logits is None:

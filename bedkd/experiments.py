@@ -24,6 +24,7 @@ from bedkd import attacks, corpora, data, metrics, models, report, rewriting
 from bedkd.conditions import AS_GIVEN, Conditions
 from bedkd.defence import BeDKDConfig, Purified, purify
 from bedkd.distillation import DistillationConfig
+from bedkd.engine import accelerator
 from bedkd.errors import InputError
 from bedkd.evaluation import asr_by_word, evaluate
 from bedkd.files import write_json
@@ -56,10 +57,13 @@ CONFIGS = {
     "transplants-alone": lambda: _without(punish="none"),
     "relabel-alone": lambda: _without(transplant_every=None),
     "punish-alone": lambda: _without(punish="bounded", transplant_every=None),
+    "uncentred": lambda: BeDKDConfig(recentre=False),
     "mapping-alone": lambda: BeDKDConfig(
         content=False, surface=False, distillation=DistillationConfig(punish="bounded")
     ),
 }
+
+PRECISION = "ACCELERATE_MIXED_PRECISION"  # read by Accelerate
 
 # The published grid: which attacks are run on which data set.
 GRID = {
@@ -121,9 +125,11 @@ class Cell:
     @property
     def key(self) -> str:
         """Hash of what the victim learnt from and of the library version: the name of its folder.
-        How many test rows judge it plays no part.
+        How many test rows judge it plays no part, the precision of training does.
         """
         learnt = {**asdict(self), "sizes": [s for s in self.sizes if s[0] != "test"]}
+        if (precision := accelerator().mixed_precision) != "no":
+            learnt["precision"] = precision
         content = json.dumps({**learnt, "version": report.version("bedkd")}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -391,7 +397,9 @@ def command(
     conditions: Conditions = AS_GIVEN,
 ) -> str:
     """The command line that measures this cell."""
-    words = [f"bedkd reproduce --dataset {cell.dataset} --attack {cell.attack}"]
+    chosen = os.environ.get(PRECISION)
+    words = [f"{PRECISION}={chosen}"] if chosen else []
+    words += [f"bedkd reproduce --dataset {cell.dataset} --attack {cell.attack}"]
     words.append(f"--seed {cell.seed} --rate {cell.rate:g} --backbone {cell.backbone}")
     if cell.layers:
         words.append(f"--layers {cell.layers}")

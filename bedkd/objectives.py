@@ -1,4 +1,7 @@
-"""Objectives for the training loop: a loss from :mod:`bedkd.losses` tied to a model and a batch."""
+"""Objectives for the training loop: a loss from :mod:`bedkd.losses` tied to a model and a batch.
+
+Losses are computed in single precision, whatever precision the model ran in.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,13 @@ from bedkd import losses
 from bedkd.engine import Batch, Prediction
 
 
+def _logits(model: PreTrainedModel, batch: Batch) -> Tensor:
+    return model(**batch.inputs).logits.float()
+
+
 def cross_entropy(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Plain fine-tuning: mean cross-entropy on the batch's labels."""
-    return F.cross_entropy(model(**batch.inputs).logits, batch.labels)
+    return F.cross_entropy(_logits(model, batch), batch.labels)
 
 
 @dataclass(frozen=True)
@@ -39,14 +46,14 @@ class Distil:
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         out = model(**batch.inputs, output_hidden_states=True)
-        hidden = out.hidden_states[-1]
+        logits, hidden = out.logits.float(), out.hidden_states[-1].float()
         target = torch.zeros_like(hidden)
         for k, i in enumerate(batch.rows):
             state = torch.from_numpy(self.teacher.hidden[i])
             target[k, : len(state)] = state.to(hidden)
         return self.sign * losses.distillation(
-            out.logits,
-            torch.from_numpy(self.teacher.logits[batch.rows]).to(out.logits),
+            logits,
+            torch.from_numpy(self.teacher.logits[batch.rows]).to(logits),
             hidden,
             target,
             batch.mask,
@@ -69,7 +76,7 @@ class Transplant:
     alpha: float
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        logits = model(**batch.inputs).logits
+        logits = _logits(model, batch)
         teacher = self.teacher_logits[torch.from_numpy(batch.rows)].to(logits)
         agreement = losses.soft_kl(logits, teacher, self.temperature)
         supervised = F.cross_entropy(logits, batch.labels)
@@ -83,7 +90,7 @@ class BoundedPunish:
     aim: float
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        return losses.bounded_punish(model(**batch.inputs).logits, batch.labels, self.aim)
+        return losses.bounded_punish(_logits(model, batch), batch.labels, self.aim)
 
 
 @dataclass(frozen=True)
@@ -93,5 +100,5 @@ class Relabel:
     labels: Tensor
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        logits = model(**batch.inputs).logits
+        logits = _logits(model, batch)
         return F.cross_entropy(logits, self.labels[torch.from_numpy(batch.rows)].to(logits))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from bedkd.engine import accelerator
 from bedkd.errors import InputError
 from bedkd.models import device
 
@@ -30,7 +31,8 @@ def provenance(command: str, *, seed: int, backbone: str | None = None) -> dict:
 
 
 def device_name() -> str:
-    """The accelerator's name, or the processor's with the number of threads in use."""
+    """The accelerator's name, or the processor's with the number of threads in use; with the
+    precision of training where that is not the usual one (fp16 on CUDA, else single)."""
     if device().type == "cuda":
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
@@ -40,7 +42,9 @@ def device_name() -> str:
             if line.startswith("model name"):
                 name = line.partition(":")[2].strip()
                 break
-    return f"{name}, {torch.get_num_threads()} threads"
+    precision = accelerator().mixed_precision
+    suffix = "" if precision == "no" else f", trained in {precision}"
+    return f"{name}, {torch.get_num_threads()} threads{suffix}"
 
 
 def stored(stage: str, folder: str | Path | None = None) -> list[dict]:
@@ -113,6 +117,9 @@ def purification_markdown(report: dict) -> str:
         )
     else:
         lines.append("The model was left as it is, byte for byte.")
+    if report["offsets"] is not None:
+        shown = ", ".join(f"{k}: {offset:+.2f}" for k, offset in enumerate(report["offsets"]))
+        lines.append(f"At the end the classes were put back in proportion (logits, {shown}).")
     lines += [f"\n> Note: {warning}" for warning in report["warnings"]]
     lines += ["", "## Directional mapping", ""]
     lines.append(

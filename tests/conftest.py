@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from datasets import DatasetDict
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -176,6 +177,16 @@ def acting_config(tiny_config):
     """The same with a threshold so lax that it always finds suspects, and acts."""
     mapping = replace(tiny_config.mapping, false_share=2.0)
     return replace(tiny_config, mapping=mapping, seed_share=2.0, least_shared=0.0)
+
+
+@pytest.fixture
+def bf16(monkeypatch):
+    """Training in bf16, as ``ACCELERATE_MIXED_PRECISION`` asks for it; Accelerate reads it once."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(autouse=True, scope="session")

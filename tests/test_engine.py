@@ -99,6 +99,22 @@ def test_same_seed_same_training_other_dropout_seed_other_training(toy, tokenize
     assert run(1) != first
 
 
+def test_bf16_trains_in_eight_bits_and_predicts_in_full(toy, tokenizer, rows, weights, request):
+    def trained():
+        model = toy.bert(tokenizer)
+        losses = optimise(model, steps(rows), total=3, lr=1e-3, seed=0)
+        return model, losses
+
+    model, full = trained()
+    answers = predict(model, rows).logits
+    request.getfixturevalue("bf16")
+    assert np.array_equal(predict(model, rows).logits, answers)
+    half_model, half = trained()
+    assert half != full
+    np.testing.assert_allclose(half, full, rtol=0.05)
+    assert {value.dtype for value in weights(half_model).values()} == {np.dtype("float32")}
+
+
 def test_the_learning_rate_warms_up_and_decays(toy, tokenizer, rows, weights):
     moved = []
     model = toy.bert(tokenizer)

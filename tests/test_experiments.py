@@ -54,6 +54,15 @@ def test_the_library_version_changes_the_key(monkeypatch):
     assert CELL.key != before
 
 
+def test_the_precision_of_training_is_named_and_changes_the_key(request):
+    key, line = CELL.key, experiments.command(CELL)
+    request.getfixturevalue("bf16")
+    assert CELL.key != key
+    assert experiments.command(CELL) == f"ACCELERATE_MIXED_PRECISION=bf16 {line}"
+    made = experiments.report.provenance(line, seed=0)
+    assert made["device"].endswith("trained in bf16")
+
+
 def test_all_attacks_on_a_data_set_share_the_reference():
     references = {
         replace(CELL, attack=attack, rate=rate, setting=setting).reference
@@ -233,6 +242,7 @@ def test_configurations_differ_in_what_their_names_say():
     assert stage["relabel-alone"] == replace(default.distillation, transplant_every=None)
     assert stage["punish-alone"] == replace(stage["bounded"], transplant_every=None)
     assert stage["mapping-alone"] == stage["bounded"]
+    assert experiments.CONFIGS["uncentred"]() == replace(default, recentre=False)
     alone = experiments.CONFIGS["mapping-alone"]()
     assert (alone.content, alone.surface) == (False, False)
 

@@ -55,6 +55,7 @@ def purification(**changes):
         "punished_rows": [1, 2, 3],
         "shared": 0.934,
         "marks": ["cf", "mn"],
+        "offsets": [0.25, -0.25],
         "warnings": ["be careful"],
         "mapping_history": [{"epoch": 1, "loss": 1.0, "held_out_given": None}],
         "distillation_history": [
@@ -78,16 +79,23 @@ def test_purification_report_says_what_was_done():
         "3 of",
         "be careful",
         "0.93",
+        "0: +0.25, 1: -0.25",
     ):
         assert part in text
     assert "byte for byte" not in text
     text = report.purification_markdown(
         purification(
-            changed=False, target_label=None, distillation_history=[], suspected=0, shared=None
+            changed=False,
+            target_label=None,
+            distillation_history=[],
+            suspected=0,
+            shared=None,
+            offsets=None,
         )
     )
     assert "byte for byte" in text
     assert "words" not in text
+    assert "proportion" not in text
     assert "target label" not in text
     assert "## Distillation" not in text
 
