@@ -128,6 +128,8 @@ class Purified:
         suspected: (N,) bool, rows above the threshold.
         punished: indices of the untrusted rows that distillation used.
         threshold: on the suspicion score.
+        least_detectable: with fewer poisoned rows than that, "no evidence" was certain from the
+            start; more trusted rows lower it. None if the threshold was fixed.
         mapping_history: one record an epoch.
         distillation_history: one record a cycle.
         offsets: what was added to the logit of each class at the end, (K,); None if nothing was.
@@ -147,6 +149,7 @@ class Purified:
     suspected: np.ndarray
     punished: np.ndarray
     threshold: float
+    least_detectable: int | None
     mapping_history: list[dict]
     distillation_history: list[dict]
     offsets: np.ndarray | None
@@ -172,6 +175,7 @@ class Purified:
             "suspected": int(self.suspected.sum()),
             "punished_rows": self.punished.tolist(),
             "threshold": self.threshold if np.isfinite(self.threshold) else None,
+            "least_detectable": self.least_detectable,
             "shared": self.shared,
             "marks": self.marks,
             "mapping_history": self.mapping_history,
@@ -337,6 +341,7 @@ def purify(
         suspected=found.suspected,
         punished=punished,
         threshold=found.threshold,
+        least_detectable=found.least_detectable,
         mapping_history=found.mapping_history,
         distillation_history=history,
         offsets=offsets,

@@ -16,7 +16,7 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd import witnesses
-from bedkd.mapping import DirectionalMapping, Scores, threshold_from_null
+from bedkd.mapping import DirectionalMapping, Scores, least_detectable, threshold_from_null
 
 if TYPE_CHECKING:
     from bedkd.defence import BeDKDConfig
@@ -41,6 +41,8 @@ class Detection:
         shared: how well suspects can be told from trusted rows by their words, an AUROC; None if
             the surface witness was not asked.
         evidence: whether it is enough to speak of a backdoor.
+        least_detectable: with fewer poisoned rows the threshold could not have suspected any,
+            however high their scores; None if the threshold was fixed.
         mapping_history: one record an epoch of the mapping student.
     """
 
@@ -53,6 +55,7 @@ class Detection:
     marks: list[str]
     shared: float | None
     evidence: bool
+    least_detectable: int | None
     mapping_history: list[dict]
 
 
@@ -81,6 +84,10 @@ def detect(
         model, tokenizer, mapping_rows, unseen, config.mapping, seed=seed, progress=progress
     )
     scores = mapping.score(untrusted, progress=progress)
+    least = None
+    if config.mapping.gamma is None:
+        counts = int(mapping.null.agrees.sum()), int(scores.agrees.sum())
+        least = least_detectable(*counts, config.mapping.false_share)
     if not (config.content or config.surface):
         suspected = mapping.suspected(scores)
         return Detection(
@@ -93,6 +100,7 @@ def detect(
             [],
             None,
             int(suspected.sum()) >= config.least_suspects,
+            least,
             mapping.history,
         )
 
@@ -137,7 +145,17 @@ def detect(
             prior = np.bincount(known, minlength=model.config.num_labels) / len(known)
         deserved = witnesses.deserved(said, known, given, innocent, prior)
     return Detection(
-        scores, total, trigger, suspected, limit, deserved, marks, shared, enough, mapping.history
+        scores,
+        total,
+        trigger,
+        suspected,
+        limit,
+        deserved,
+        marks,
+        shared,
+        enough,
+        least,
+        mapping.history,
     )
 
 

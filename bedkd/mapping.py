@@ -11,6 +11,7 @@ Source: arXiv 2508.01595, directional mapping module. Departures are options of
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -129,6 +130,17 @@ def threshold_from_null(null: np.ndarray, suspicion: np.ndarray, false_share: fl
     ranks = np.searchsorted(-ordered, -ordered, side="right")
     passing = np.flatnonzero(expected_false <= false_share * ranks)
     return float(ordered[passing[-1]]) if len(passing) else float("inf")
+
+
+def least_detectable(null: int, rows: int, false_share: float) -> int:
+    """How many rows must stand above the whole null for :func:`threshold_from_null` to suspect any.
+
+    Args:
+        null: M, number of held-out trusted rows.
+        rows: N, number of untrusted rows.
+        false_share: as there.
+    """
+    return math.ceil(rows / ((null + 1) * false_share))
 
 
 @dataclass

@@ -117,6 +117,12 @@ def purification_markdown(report: dict) -> str:
         )
     else:
         lines.append("The model was left as it is, byte for byte.")
+    least = report["least_detectable"]
+    if report["target_label"] is None and least is not None:
+        lines.append(
+            f"Fewer than {least} poisoned rows ({least / report['rows']:.1%} of the untrusted) "
+            "could not have been noticed with so few trusted rows: more of them lower that number."
+        )
     if report["offsets"] is not None:
         shown = ", ".join(f"{k}: {offset:+.2f}" for k, offset in enumerate(report["offsets"]))
         lines.append(f"At the end the classes were put back in proportion (logits, {shown}).")

@@ -91,6 +91,8 @@ def test_no_evidence_hands_back_the_very_same_model(
     assert result.verdict == "no evidence of a backdoor"
     assert len(result.punished) == 0
     assert result.distillation_history == []
+    unseen = 2 * (24 + 20)  # trust and held-out rows; not all of them are called rightly
+    assert result.least_detectable >= result.scores.agrees.sum() / ((unseen + 1) * 0.05)
 
 
 def test_evidence_gives_a_new_model_and_leaves_the_old_one(

@@ -8,7 +8,14 @@ import pytest
 from bedkd import data, mapping
 from bedkd.engine import Prediction
 from bedkd.errors import InputError
-from bedkd.mapping import DirectionalMapping, MappingConfig, Scores, compare, threshold_from_null
+from bedkd.mapping import (
+    DirectionalMapping,
+    MappingConfig,
+    Scores,
+    compare,
+    least_detectable,
+    threshold_from_null,
+)
 
 CONFIG = MappingConfig(epochs=2, lr=2e-3, max_length=32, patience=None)
 
@@ -50,6 +57,15 @@ def test_threshold_by_hand():
     assert threshold_from_null(null, suspicion, 0.17) == 0.95
     assert threshold_from_null(null, suspicion, 0.24) == 0.95
     assert threshold_from_null(null, suspicion, 0.25) == 0.85
+
+
+@pytest.mark.parametrize(("trusted", "share"), [(299, 0.05), (40, 0.2)])
+def test_fewer_rows_than_detectable_are_never_suspected(trusted, share):
+    null = RNG.random(trusted)
+    least = least_detectable(trusted, 2000, share)
+    for count, seen in ((least - 1, False), (least, True)):
+        rows = np.concatenate([np.zeros(2000 - count), np.full(count, 9.0)])
+        assert np.isfinite(threshold_from_null(null, rows, share)) == seen
 
 
 def test_clean_rows_alone_are_almost_never_suspected():

@@ -54,6 +54,7 @@ def purification(**changes):
         "suspected": 20,
         "punished_rows": [1, 2, 3],
         "shared": 0.934,
+        "least_detectable": 7,
         "marks": ["cf", "mn"],
         "offsets": [0.25, -0.25],
         "warnings": ["be careful"],
@@ -83,6 +84,7 @@ def test_purification_report_says_what_was_done():
     ):
         assert part in text
     assert "byte for byte" not in text
+    assert "noticed" not in text
     text = report.purification_markdown(
         purification(
             changed=False,
@@ -94,6 +96,7 @@ def test_purification_report_says_what_was_done():
         )
     )
     assert "byte for byte" in text
+    assert "Fewer than 7 poisoned rows (7.0%" in text
     assert "words" not in text
     assert "proportion" not in text
     assert "target label" not in text

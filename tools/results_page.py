@@ -64,11 +64,6 @@ the two AUROCs are one. The mask of the padding and the ranking of the suspects 
 
 """,
     "quick": QUICK,
-    "bounded": """\
-`bounded` punishes suspects where `default` relabels them. It was the default when these cells were
-run; the mapping student was then stopped by all held-out rows instead of at most 200 of them.
-
-""",
 }
 DEFENDED = """\
 *AUROC of mapping alone* is that of the mapping student's score, *AUROC* that of all evidence
@@ -83,7 +78,8 @@ One victim a row group, one change at a time. *Suspects* says whose rows the rep
 training set. The oracle separates what detection misses from what the repair cannot do; random rows
 show what the repair does without detection. `transplants-alone` neither punishes nor relabels,
 `relabel-alone` has no transplants, `punish-alone` punishes with the bounded loss and has no
-transplants, `bounded` has both, `mapping-alone` is `bounded` without the two witnesses.
+transplants, `bounded` has both, `mapping-alone` is `bounded` without the two witnesses, and
+`uncentred` is the default without the offsets at the end.
 
 """
 CONDITIONS = """\
@@ -254,7 +250,7 @@ def parts() -> str:
     if not records:
         return ""
     measured = {json.dumps(r["cell"], sort_keys=True) for r in records}
-    whole = [r for name in ("defended-default", "defended-bounded") for r in load(name)]
+    whole = load("defended-default")
     records = [r for r in whole if json.dumps(r["cell"], sort_keys=True) in measured] + records
     header = ["data", "attack", "configuration", "suspects", "seeds", "precision", "cycles"]
     header += ["CACC before", "after", "ASR after", "floor"]
