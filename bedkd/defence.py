@@ -10,7 +10,6 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bedkd.calibration import recentre
 from bedkd.data import balanced_split
 from bedkd.detection import detect
 from bedkd.distillation import DistillationConfig, distil, draw_suspects
@@ -37,8 +36,6 @@ class BeDKDConfig:
         least_suspects: with fewer suspected rows the verdict is "no evidence of a backdoor".
         least_shared: with ``surface``, the same verdict if the suspects cannot be told from
             trusted rows by their words at least so well, an AUROC.
-        recentre: whether the purified model's classes are put back in proportion at the end (see
-            :mod:`bedkd.calibration`).
     """
 
     mapping: MappingConfig = field(default_factory=MappingConfig)
@@ -49,7 +46,6 @@ class BeDKDConfig:
     seed_share: float = 0.2
     least_suspects: int = 16
     least_shared: float = 0.7
-    recentre: bool = True
 
     def __post_init__(self):
         if (self.content or self.surface) and self.mapping.score != "given-label":
@@ -96,7 +92,6 @@ class BeDKDConfig:
             held_out_per_class=20,
             content=False,
             surface=False,
-            recentre=False,
         )
 
     @classmethod
@@ -132,7 +127,6 @@ class Purified:
             start; more trusted rows lower it. None if the threshold was fixed.
         mapping_history: one record an epoch.
         distillation_history: one record a cycle.
-        offsets: what was added to the logit of each class at the end, (K,); None if nothing was.
         seconds: wall-clock by stage.
         warnings: what a careful reader should know.
         config: what was run.
@@ -152,7 +146,6 @@ class Purified:
     least_detectable: int | None
     mapping_history: list[dict]
     distillation_history: list[dict]
-    offsets: np.ndarray | None
     seconds: dict[str, float]
     warnings: list[str]
     config: BeDKDConfig
@@ -180,7 +173,6 @@ class Purified:
             "marks": self.marks,
             "mapping_history": self.mapping_history,
             "distillation_history": self.distillation_history,
-            "offsets": None if self.offsets is None else self.offsets.tolist(),
             "seconds": self.seconds,
             "warnings": self.warnings,
             "seed": self.seed,
@@ -297,7 +289,7 @@ def purify(
     punished = np.empty(0, int)
     history: list[dict] = []
     repaired = model
-    target = offsets = None
+    target = None
     if enough or force or rows is not None:
         if rows is not None:
             punished = np.asarray(rows, int)
@@ -323,12 +315,6 @@ def purify(
             progress=progress,
         )
         repaired, history = result.student, result.history
-        if config.recentre:
-            # Distillation trained on neither of these.
-            unseen = concatenate_datasets([mapping_rows, held_out])
-            offsets = recentre(repaired, tokenizer, unseen, prior, config.distillation.max_length)
-            if offsets is None:
-                warnings.append("not recentred: the model's output layer has no bias")
         seconds["distillation"] = time.perf_counter() - start
     return Purified(
         model=repaired,
@@ -344,7 +330,6 @@ def purify(
         least_detectable=found.least_detectable,
         mapping_history=found.mapping_history,
         distillation_history=history,
-        offsets=offsets,
         seconds=seconds,
         warnings=warnings,
         config=config,

@@ -57,7 +57,6 @@ CONFIGS = {
     "transplants-alone": lambda: _without(punish="none"),
     "relabel-alone": lambda: _without(transplant_every=None),
     "punish-alone": lambda: _without(punish="bounded", transplant_every=None),
-    "uncentred": lambda: BeDKDConfig(recentre=False),
     "mapping-alone": lambda: BeDKDConfig(
         content=False, surface=False, distillation=DistillationConfig(punish="bounded")
     ),

@@ -123,9 +123,6 @@ def purification_markdown(report: dict) -> str:
             f"Fewer than {least} poisoned rows ({least / report['rows']:.1%} of the untrusted) "
             "could not have been noticed with so few trusted rows: more of them lower that number."
         )
-    if report["offsets"] is not None:
-        shown = ", ".join(f"{k}: {offset:+.2f}" for k, offset in enumerate(report["offsets"]))
-        lines.append(f"At the end the classes were put back in proportion (logits, {shown}).")
     lines += [f"\n> Note: {warning}" for warning in report["warnings"]]
     lines += ["", "## Directional mapping", ""]
     lines.append(

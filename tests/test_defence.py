@@ -145,38 +145,6 @@ def test_relabelling_uses_what_content_says_of_the_punished_rows(run, acting_con
     assert np.array_equal(seen["aims"], seen["d"].deserved[result.punished])
 
 
-def test_classes_are_put_back_in_proportion(run, acting_config, weights):
-    plain = run(replace(acting_config, recentre=False))
-    centred = run()
-    assert plain.offsets is None
-    changed = weights(plain.model)
-    for name, value in weights(centred.model).items():
-        shift = centred.offsets if name == "classifier.bias" else 0
-        assert np.allclose(value, changed[name] + shift, atol=1e-6), name
-
-
-def test_proportions_are_judged_on_rows_that_distillation_did_not_see(run, monkeypatch):
-    seen = {}
-    distil, recentre = defence.distil, defence.recentre
-    monkeypatch.setattr(
-        defence, "distil", lambda *a, **k: seen.update(trained=a[2]) or distil(*a, **k)
-    )
-    monkeypatch.setattr(
-        defence, "recentre", lambda *a: seen.update(judged=a[2], prior=a[3]) or recentre(*a)
-    )
-    run()
-    assert len(seen["judged"]) == 2 * (16 + 20)
-    assert not set(seen["judged"]["text"]) & set(seen["trained"]["text"])
-    assert seen["prior"].sum() == pytest.approx(1)
-
-
-def test_a_model_that_cannot_be_recentred_is_repaired_with_a_warning(run, monkeypatch):
-    monkeypatch.setattr(defence, "recentre", lambda *_: None)
-    result = run()
-    assert result.changed
-    assert any("not recentred" in warning for warning in result.warnings)
-
-
 def test_suspects_that_share_nothing_are_no_evidence(run, victim, acting_config):
     result = run(replace(acting_config, least_shared=1.1))
     assert result.suspected.sum() >= acting_config.least_suspects

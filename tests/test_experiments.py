@@ -242,7 +242,6 @@ def test_configurations_differ_in_what_their_names_say():
     assert stage["relabel-alone"] == replace(default.distillation, transplant_every=None)
     assert stage["punish-alone"] == replace(stage["bounded"], transplant_every=None)
     assert stage["mapping-alone"] == stage["bounded"]
-    assert experiments.CONFIGS["uncentred"]() == replace(default, recentre=False)
     alone = experiments.CONFIGS["mapping-alone"]()
     assert (alone.content, alone.surface) == (False, False)
 

@@ -56,7 +56,6 @@ def purification(**changes):
         "shared": 0.934,
         "least_detectable": 7,
         "marks": ["cf", "mn"],
-        "offsets": [0.25, -0.25],
         "warnings": ["be careful"],
         "mapping_history": [{"epoch": 1, "loss": 1.0, "held_out_given": None}],
         "distillation_history": [
@@ -80,7 +79,6 @@ def test_purification_report_says_what_was_done():
         "3 of",
         "be careful",
         "0.93",
-        "0: +0.25, 1: -0.25",
     ):
         assert part in text
     assert "byte for byte" not in text
@@ -92,13 +90,11 @@ def test_purification_report_says_what_was_done():
             distillation_history=[],
             suspected=0,
             shared=None,
-            offsets=None,
         )
     )
     assert "byte for byte" in text
     assert "Fewer than 7 poisoned rows (7.0%" in text
     assert "words" not in text
-    assert "proportion" not in text
     assert "target label" not in text
     assert "## Distillation" not in text
 
