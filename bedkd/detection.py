@@ -21,6 +21,10 @@ from bedkd.mapping import DirectionalMapping, Scores, least_detectable, threshol
 if TYPE_CHECKING:
     from bedkd.defence import BeDKDConfig
 
+# Without a trigger, suspects deserve their given label less, or as much. If it is more by so much
+# on average, what was taken out was content.
+MARKS_ARE_CONTENT = 0.02
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -136,14 +140,20 @@ def detect(
         accused = np.flatnonzero(suspected)
         texts = list(untrusted["text"])
         marks = witnesses.marks([texts[i] for i in accused], trusted) if enough else []
-        said = witnesses.unmarked(said, untrusted, accused, marks, progress=progress)
+        bare = witnesses.unmarked(said, untrusted, accused, marks, progress=progress)
         given, known = (np.asarray(rows["label"], int) for rows in (untrusted, trusted))
         innocent = np.setdiff1d(
             _least_suspicious(total), np.flatnonzero(suspected | ~scores.agrees)
         )
         if prior is None:
             prior = np.bincount(known, minlength=model.config.num_labels) / len(known)
-        deserved = witnesses.deserved(said, known, given, innocent, prior)
+        whole, without = (
+            witnesses.deserved(read, known, given, innocent, prior) for read in (said, bare)
+        )
+        # A trigger speaks for the given label. Marks that speak against it are content: they stay.
+        own = (accused, given[accused])
+        content = len(accused) and (without[own] - whole[own]).mean() > MARKS_ARE_CONTENT
+        deserved = whole if content else without
     return Detection(
         scores,
         total,

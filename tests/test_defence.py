@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from bedkd import data, defence
+from bedkd import data, defence, witnesses
 from bedkd.defence import BeDKDConfig, divide_trusted, purify
 from bedkd.errors import InputError
 from bedkd.mapping import MappingConfig
@@ -188,6 +188,23 @@ def test_trigger_evidence_is_all_evidence_but_content(run, acting_config, conten
     monkeypatch.setattr(defence, "detect", lambda *a, **k: seen.append(real(*a, **k)) or seen[0])
     run(bounded(acting_config, content=content))
     assert np.allclose(seen[0].trigger, seen[0].suspicion) != content
+
+
+@pytest.mark.parametrize(("more", "stay"), [(-0.2, False), (0.01, False), (0.03, True)])
+def test_marks_stay_in_where_they_are_content(run, acting_config, monkeypatch, more, stay):
+    """Suspects that deserve their label more without their marks have lost content."""
+    seen = []
+    detect = defence.detect
+    monkeypatch.setattr(defence, "detect", lambda *a, **k: seen.append(detect(*a, **k)) or seen[0])
+    monkeypatch.setattr(witnesses, "unmarked", lambda said, *a, **k: None)
+
+    def deserved(said, trusted, given, innocent, prior):
+        own = 0.5 if said is not None else 0.5 + more
+        return np.where(np.arange(2) == given[:, None], own, 1 - own)
+
+    monkeypatch.setattr(witnesses, "deserved", deserved)
+    run(acting_config)
+    assert np.allclose(seen[0].deserved.max(axis=1), 0.5) == stay
 
 
 def test_witnesses_need_the_score_they_add_to():

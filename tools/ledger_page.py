@@ -77,10 +77,14 @@ keeps its backdoor; see [When it fails](../notebooks/10_when_it_fails.ipynb) and
 
 The default was chosen on training rows that the attack left alone and then triggered, or on
 training rows outside the pool, of two cells (SST-2 and OLID under SynBkd, seed 0), never on test
-rows. Three changes were made after earlier versions of it had been measured on test rows of some
+rows. Five changes were made after earlier versions of it had been measured on test rows of some
 cells: suspects are read without their marks, after AddSent on SST-2 had ended far above its
-floor; classes are weighted by how common they are, after SynBkd on OLID had; and twice as many
-suspects are used. All cells on this page were run again, or for the first time, with the result.
+floor; classes are weighted by how common they are, after SynBkd on OLID had; twice as many
+suspects are used; distillation may take 24 cycles where it took eight, because held-out suspects
+of two cells had not come down to what their content deserves by then; and marks stay in where
+they turn out to be content, after the rewriting by a language model had missed its limit. Cells
+that a change could not touch were not run again: those whose rule had stopped them within eight
+cycles, and those whose suspects deserve their label no more without their marks.
 """
 
 
