@@ -66,13 +66,14 @@ for "each cell" shows the worst cell and names it. A dash: not measured.
 
 
 WHY_ASKED = """\
-**Why the difference.** Where a limit is missed, it is by residue and not by inversion: the target
-class stands near or above its ceiling. The worst cell is the rewriting by a language model. Its
-victim lost much of its clean accuracy to the attack, its poisoned rows are fluent and have little
-in common, and detection is at its weakest there. Clean accuracy *rises* in most cells, because
-the victims were harmed by the poison and the trust batches win some of that back. What these
-cells do not show is a low poison rate: with rate 0.01 the verdict is "no evidence" and the model
-keeps its backdoor; see [When it fails](../notebooks/10_when_it_fails.ipynb) and the page
+**What stands behind the means.** Single cells miss the floor in both directions. Above it stands
+what the repair left; below it, where the target class is below its ceiling too, a mild inversion.
+The hardest attack is the rewriting by a language model. Its victims lose much of their
+clean accuracy to it, its poisoned rows are fluent and have little in common, detection is at its
+weakest there, and the repair runs until its cycles are used up. Clean accuracy *rises* in most
+cells, because the victims were harmed by the poison and the trust batches win some of that back.
+What these cells do not show is a low poison rate: with rate 0.01 the verdict is "no evidence" and
+the model keeps its backdoor; see [When it fails](../notebooks/10_when_it_fails.ipynb) and the page
 [Results](results.md).
 
 The default was chosen on training rows that the attack left alone and then triggered, or on
@@ -82,9 +83,9 @@ cells: suspects are read without their marks, after AddSent on SST-2 had ended f
 floor; classes are weighted by how common they are, after SynBkd on OLID had; twice as many
 suspects are used; distillation may take 24 cycles where it took eight, because held-out suspects
 of two cells had not come down to what their content deserves by then; and marks stay in where
-they turn out to be content, after the rewriting by a language model had missed its limit. Cells
-that a change could not touch were not run again: those whose rule had stopped them within eight
-cycles, and those whose suspects deserve their label no more without their marks.
+they turn out to be content, after the rewriting by a language model had missed its limit. The last
+two changes cannot touch cells whose rule had stopped them within eight cycles and whose marks are
+no content (checked with poisoned rows in the place of suspects); those were not run again.
 """
 
 
