@@ -46,7 +46,8 @@ WHY_CLAIM = """\
 **Why the difference.** Where the released recipe comes near the claimed number it removes more than
 an honest model does, and the target class says how: it *inverts* the backdoor. Nearly all of its 32
 suspects say "not the target", nothing says otherwise, and fifty cycles of an unbounded loss drive
-that home; [chapter 8](../notebooks/08_removed_or_inverted.ipynb) shows the mechanism. The column
+that home; [chapter 8](../notebooks/08_removed_or_inverted.ipynb) shows the mechanism. Where many of
+the 32 are honest rows it leaves residue instead, and then falls short of the claim. The column
 *cells* says on how few victims that was seen. Our default stops where suspects are treated as their
 content deserves. It does not aim at more than the honest model removes, and on victims as small as
 these the honest model is far from the claim: it errs by itself. What is left between *removed* and
