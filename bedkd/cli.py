@@ -420,7 +420,7 @@ def reproduce(
     grid with BERT from the hub: bedkd reproduce --backbone google-bert/bert-base-uncased
     --seed 0,1,2 --defence default. With --attack none the model that was never poisoned is
     handed to the defence. Victims are kept in BEDKD_CACHE. On a CPU that has it,
-    ACCELERATE_MIXED_PRECISION=bf16 halves the time; each JSON says so.
+    ACCELERATE_MIXED_PRECISION=bf16 saves time; each JSON says so.
     """
     with console(quiet, as_json) as out:
         if defence is not None:

@@ -263,8 +263,6 @@ def purify(
     trusted, untrusted = (part.select_columns(["text", "label"]) for part in (trusted, untrusted))
     mapping_rows, trust_rows, held_out, warnings = divide_trusted(trusted, config, seed)
     labels = np.asarray(trusted["label"], int)
-    # The parts are balanced; the whole set says how common a class is.
-    prior = np.array([(labels == k).mean() for k in range(model.config.num_labels)])
 
     start = time.perf_counter()
     found = detect(
@@ -275,7 +273,8 @@ def purify(
         concatenate_datasets([trust_rows, held_out]),
         untrusted,
         config,
-        prior=prior,
+        # Both parts above are balanced; the whole set says how common a class is.
+        prior=np.array([(labels == k).mean() for k in range(model.config.num_labels)]),
         seed=seed,
         progress=progress,
     )
@@ -314,8 +313,8 @@ def purify(
             watch=watch,
             progress=progress,
         )
-        repaired, history = result.student, result.history
         seconds["distillation"] = time.perf_counter() - start
+        repaired, history = result.student, result.history
     return Purified(
         model=repaired,
         changed=repaired is not model,

@@ -140,20 +140,20 @@ def detect(
         accused = np.flatnonzero(suspected)
         texts = list(untrusted["text"])
         marks = witnesses.marks([texts[i] for i in accused], trusted) if enough else []
-        bare = witnesses.unmarked(said, untrusted, accused, marks, progress=progress)
         given, known = (np.asarray(rows["label"], int) for rows in (untrusted, trusted))
         innocent = np.setdiff1d(
             _least_suspicious(total), np.flatnonzero(suspected | ~scores.agrees)
         )
         if prior is None:
             prior = np.bincount(known, minlength=model.config.num_labels) / len(known)
-        whole, without = (
-            witnesses.deserved(read, known, given, innocent, prior) for read in (said, bare)
-        )
-        # A trigger speaks for the given label. Marks that speak against it are content: they stay.
-        own = (accused, given[accused])
-        content = len(accused) and (without[own] - whole[own]).mean() > MARKS_ARE_CONTENT
-        deserved = whole if content else without
+        deserved = witnesses.deserved(said, known, given, innocent, prior)
+        if marks:
+            bare = witnesses.unmarked(said, untrusted, accused, marks, progress=progress)
+            without = witnesses.deserved(bare, known, given, innocent, prior)
+            own = (accused, given[accused])
+            # A trigger speaks for the given label. Marks that speak against it are content.
+            if (without[own] - deserved[own]).mean() <= MARKS_ARE_CONTENT:
+                deserved = without
     return Detection(
         scores,
         total,

@@ -62,8 +62,6 @@ CONFIGS = {
     ),
 }
 
-PRECISION = "ACCELERATE_MIXED_PRECISION"  # read by Accelerate
-
 # The published grid: which attacks are run on which data set.
 GRID = {
     "sst2": ("badnets", "addsent", "synbkd", "stylebkd", "llm"),
@@ -396,8 +394,9 @@ def command(
     conditions: Conditions = AS_GIVEN,
 ) -> str:
     """The command line that measures this cell."""
-    chosen = os.environ.get(PRECISION)
-    words = [f"{PRECISION}={chosen}"] if chosen else []
+    # Accelerate reads the variable; on CUDA the engine has its own choice.
+    bf16 = accelerator().mixed_precision == "bf16"
+    words = ["ACCELERATE_MIXED_PRECISION=bf16"] if bf16 else []
     words += [f"bedkd reproduce --dataset {cell.dataset} --attack {cell.attack}"]
     words.append(f"--seed {cell.seed} --rate {cell.rate:g} --backbone {cell.backbone}")
     if cell.layers:
