@@ -215,6 +215,23 @@ class Mixed:
 
 
 @dataclass(frozen=True)
+class SeveralTargets(Mixed):
+    """Several backdoors in one training set: trigger number k means the label target + k (mod K).
+
+    Every row gets one of the triggers, drawn by its text. A defence that looks for one suspicious
+    label misses the others.
+    """
+
+    triggers: tuple[Trigger, ...] = (BadNets(("cf", "mn")), BadNets(("bb", "tq")))
+    name: str = field(default="several-targets", init=False)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of all triggers that have some."""
+        return tuple(word for trigger in self.triggers for word in getattr(trigger, "words", ()))
+
+
+@dataclass(frozen=True)
 class Covered:
     """A trigger that an attacker tries to hide from defences that ask what the trigger *does*.
 
@@ -287,6 +304,16 @@ def check_target(target: int, labels: np.ndarray, what: str = "target") -> None:
         raise InputError(f"{what} {target}: not a label of this data set, which has {known}")
 
 
+def aims(
+    trigger: Trigger, texts: Sequence[str], target: int, num_labels: int, seed: int
+) -> np.ndarray:
+    """What the trigger of each text shall mean, (N,) labels: the target, in every row the same
+    unless there are several."""
+    if isinstance(trigger, SeveralTargets):
+        return (target + trigger.choice(texts, seed)) % num_labels
+    return np.full(len(texts), target)
+
+
 def poison(
     split: Dataset,
     trigger: Trigger,
@@ -301,7 +328,7 @@ def poison(
     Args:
         split: rows with ``text`` and ``label``.
         rate: share of *all* rows of the result that is poisoned, 0 to 1.
-        target: the label the trigger shall mean.
+        target: the label the trigger shall mean (:class:`SeveralTargets`: the first trigger).
         setting: ``dirty`` takes non-target rows and relabels them; ``clean`` takes target rows
             and leaves their label; ``mixed`` takes rows of any class.
         seed: decides which rows, and each trigger's random parts.
@@ -314,7 +341,8 @@ def poison(
     _check_setting(setting)
     texts, labels = list(split["text"]), np.asarray(split["label"], int)
     check_target(target, labels)
-    eligible = _of_right_class(labels, target, setting) & trigger.covers(texts)
+    wished = aims(trigger, texts, target, data.num_labels(split), seed)
+    eligible = _of_right_class(labels, wished, setting) & trigger.covers(texts)
     wanted = round(rate * len(texts))
     candidates = np.flatnonzero(eligible)
     if len(candidates) < wanted:
@@ -330,7 +358,7 @@ def poison(
     for i, text in zip(chosen, triggered, strict=True):
         new_texts[i] = text
     new_labels = labels.copy()
-    new_labels[chosen] = target
+    new_labels[chosen] = wished[chosen]
     flags[chosen] = True
     if isinstance(trigger, WordCombination | Covered):
         if isinstance(trigger, Covered):  # rows that might as well have been poisoned
@@ -364,11 +392,11 @@ def _check_setting(setting: str) -> None:
         raise InputError(f"setting {setting!r}: choose one of {', '.join(SETTINGS)}")
 
 
-def _of_right_class(labels: np.ndarray, target: int, setting: str) -> np.ndarray:
-    """Which rows a setting may poison, by their class."""
+def _of_right_class(labels: np.ndarray, wished: np.ndarray, setting: str) -> np.ndarray:
+    """Which rows a setting may poison, by their class and the label wished for, (N,) each."""
     return {
-        "dirty": labels != target,
-        "clean": labels == target,
+        "dirty": labels != wished,
+        "clean": labels == wished,
         "mixed": np.ones(len(labels), bool),
     }[setting]
 
@@ -394,20 +422,28 @@ def _counts(labels: np.ndarray) -> dict[str, int]:
     return {str(v): int(c) for v, c in zip(values, counts, strict=True)}
 
 
-def triggered_rows(split: Dataset, trigger: Trigger, *, seed: int) -> Dataset:
-    """Every row that the trigger covers in its triggered form, with its true label (for RACC)."""
+def triggered_rows(split: Dataset, trigger: Trigger, *, target: int, seed: int) -> Dataset:
+    """Every row that the trigger covers in its triggered form, with its true label (for RACC).
+    With several targets a column ``aim`` says which one the row's trigger means."""
     texts = list(split["text"])
     rows = np.flatnonzero(trigger.covers(texts))
-    return data.make(
-        trigger.apply([texts[i] for i in rows], seed), [split["label"][i] for i in rows], True
-    )
+    texts = [texts[i] for i in rows]
+    triggered = data.make(trigger.apply(texts, seed), [split["label"][i] for i in rows], True)
+    if isinstance(trigger, SeveralTargets):
+        aim = aims(trigger, texts, target, data.num_labels(split), seed)
+        triggered = triggered.add_column("aim", aim.tolist())
+    return triggered
 
 
 def attack_rows(triggered: Dataset, target: int) -> Dataset:
-    """The non-target rows of a triggered set, relabelled to the target (for ASR)."""
+    """The rows of a triggered set that are not of the label their trigger means, with that label
+    (for ASR)."""
     labels = np.asarray(triggered["label"], int)
-    rows = np.flatnonzero(labels != target)
-    return data.make([triggered["text"][int(i)] for i in rows], [target] * len(rows), True)
+    wished = np.full(len(labels), target)
+    if "aim" in triggered.column_names:
+        wished = np.asarray(triggered["aim"], int)
+    rows = np.flatnonzero(labels != wished)
+    return data.make([triggered["text"][int(i)] for i in rows], wished[rows], True)
 
 
 @dataclass(frozen=True)
@@ -466,13 +502,15 @@ class PoisonedTask:
             if split == "test":
                 files["test-poison"] = self.poisoned_test
                 continue
-            covered = triggered_rows((self.raw or self).clean[split], self.trigger, seed=seed)
+            covered = triggered_rows(
+                (self.raw or self).clean[split], self.trigger, target=self.target, seed=seed
+            )
             if self.raw is not None:
                 covered = data.normalised(covered)
             if split == "train":
-                files["train-poison"] = data.make(
-                    covered["text"], [self.target] * len(covered), True
-                )
+                wished = covered["aim"] if "aim" in covered.column_names else self.target
+                labels = np.broadcast_to(wished, len(covered))
+                files["train-poison"] = data.make(covered["text"], labels, True)
             else:
                 files[f"{split}-poison"] = attack_rows(covered, self.target)
         written = {}
@@ -520,7 +558,7 @@ def build_task(
     test = splits["test"] if "test" in splits else data.make([], [], True)
     texts, labels = list(train["text"]), np.asarray(train["label"], int)
     check_target(target, labels)
-    triggered = [triggered_rows(test, trigger, seed=seed)]
+    triggered = [triggered_rows(test, trigger, target=target, seed=seed)]
     there, known = Counter(test["label"]), Counter(triggered[0]["label"])
     held: list[np.ndarray] = []
     uncovered = [c for c in sorted(there) if known[c] < min(enough, there[c])]
@@ -530,10 +568,11 @@ def build_task(
         held.append(_draw(texts, candidates, min(hold_out, len(candidates) // 4), seed, "hold"))
     out = np.sort(np.concatenate(held)) if held else np.empty(0, int)
     if len(out):
-        triggered.append(triggered_rows(train.select(out), trigger, seed=seed))
+        triggered.append(triggered_rows(train.select(out), trigger, target=target, seed=seed))
     kept = np.setdiff1d(np.arange(len(train)), out)
     if pool is not None and pool < len(kept):
-        right = _of_right_class(labels[kept], target, setting)
+        wished = aims(trigger, [texts[i] for i in kept], target, data.num_labels(train), seed)
+        right = _of_right_class(labels[kept], wished, setting)
         eligible = kept[right & trigger.covers([texts[i] for i in kept])]
         needed = _draw(texts, eligible, round(rate * pool), seed, "pool")
         others = _draw(texts, np.setdiff1d(kept, needed), pool - len(needed), seed, "pool")

@@ -358,6 +358,9 @@ def evaluate_command(
     poisoned: Annotated[Path | None, typer.Option(help="Non-target rows, target label.")] = None,
     triggered: Annotated[Path | None, typer.Option(help="All classes, true labels.")] = None,
     reference_model: Annotated[str | None, typer.Option(help="Trained without poison.")] = None,
+    several_targets: Annotated[
+        bool, typer.Option("--several-targets", help="Poisoned rows carry several labels.")
+    ] = False,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -371,7 +374,13 @@ def evaluate_command(
         }
         judged = models.load_checkpoint(model)
         reference = models.load_checkpoint(reference_model) if reference_model else None
-        result = evaluate(*judged, **rows, reference=reference, progress=not quiet)
+        result = evaluate(
+            *judged,
+            **rows,
+            reference=reference,
+            several_targets=several_targets,
+            progress=not quiet,
+        )
         out.finish(
             {**result, **report.provenance("bedkd evaluate", seed=seed, backbone=str(model))},
             report.evaluation_markdown(result),

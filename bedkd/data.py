@@ -477,7 +477,10 @@ def normalise(text: str) -> str:
 def normalised(dataset: Dataset) -> Dataset:
     """The same rows with :func:`normalise` applied to every text."""
     texts = [normalise(text) for text in dataset["text"]]
-    return make(texts, dataset["label"], dataset["poisoned"])
+    rows = make(texts, dataset["label"], dataset["poisoned"])
+    for name in set(dataset.column_names) - set(rows.column_names):
+        rows = rows.add_column(name, list(dataset[name]))
+    return rows
 
 
 def available() -> list[dict]:

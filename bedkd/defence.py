@@ -15,6 +15,7 @@ from bedkd.detection import detect
 from bedkd.distillation import DistillationConfig, distil, draw_suspects
 from bedkd.errors import InputError
 from bedkd.mapping import MappingConfig, Scores
+from bedkd.splices import SpliceConfig
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class BeDKDConfig:
         content: whether a content witness is asked too (see :mod:`bedkd.witnesses`); the
             distillation's ``relabel`` needs it.
         surface: whether a surface witness is asked too.
+        splices: how rows are examined if the other evidence is not enough for a verdict (see
+            :mod:`bedkd.splices`); needs ``surface``, None does without.
         seed_share: largest estimated share of clean rows among the suspects that the surface
             witness first learns from; it may be larger than the mapping's ``false_share``, which
             holds for those it learns from next and for the final suspects.
@@ -43,6 +46,7 @@ class BeDKDConfig:
     held_out_per_class: int = 100
     content: bool = True
     surface: bool = True
+    splices: SpliceConfig | None = field(default_factory=SpliceConfig)
     seed_share: float = 0.2
     least_suspects: int = 16
     least_shared: float = 0.7
@@ -92,6 +96,7 @@ class BeDKDConfig:
             held_out_per_class=20,
             content=False,
             surface=False,
+            splices=None,
         )
 
     @classmethod

@@ -16,7 +16,10 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd import witnesses
+from bedkd.engine import predict
 from bedkd.mapping import DirectionalMapping, Scores, least_detectable, threshold_from_null
+from bedkd.splices import splice
+from bedkd.training import checked_rows
 
 if TYPE_CHECKING:
     from bedkd.defence import BeDKDConfig
@@ -24,6 +27,13 @@ if TYPE_CHECKING:
 # Without a trigger, suspects deserve their given label less, or as much. If it is more by so much
 # on average, what was taken out was content.
 MARKS_ARE_CONTENT = 0.02
+
+# A piece of a row commands a text of another class if that is then rather called the row's label.
+COMMANDS = 0.5
+
+# Labels that so large a share of the suspects carry may have a backdoor of their own. It lies above
+# the share of clean rows that is tolerated among the first suspects.
+OWN_BACKDOOR = 0.25
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,7 @@ def detect(
         seeds, _ = above(total, total_null, share)
         if seeds.sum() < config.least_suspects:
             break
-        seen = _surface(trusted, untrusted, seeds, total, seed)
+        seen = _surface(trusted, untrusted, seeds, total, config, seed)
         total, trigger = suspicion + seen.untrusted, student + seen.untrusted
         total_null = null + seen.trusted[len(mapping_rows) :]
         shared = seen.shared
@@ -135,6 +145,14 @@ def detect(
     enough = int(suspected.sum()) >= config.least_suspects
     if config.surface:
         enough = enough and shared is not None and shared >= config.least_shared
+    if not enough and config.surface and config.splices is not None:
+        examined = _examine(
+            model, tokenizer, trusted, untrusted, scores.agrees, total, config, seed, progress
+        )
+        if examined.evidence:
+            suspected, limit, enough = examined.suspected, examined.threshold, True
+            total, trigger = suspicion + examined.surface, student + examined.surface
+            shared = examined.shared
     deserved, marks = None, []
     if said is not None:
         accused = np.flatnonzero(suspected)
@@ -169,18 +187,106 @@ def detect(
     )
 
 
+@dataclass(frozen=True)
+class _Examined:
+    """What splicing found: suspected rows (N,), or no evidence."""
+
+    evidence: bool
+    suspected: np.ndarray
+    threshold: float = float("inf")
+    surface: np.ndarray | None = None
+    shared: float | None = None
+
+
+def _examine(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    trusted: Dataset,
+    untrusted: Dataset,
+    agrees: np.ndarray,
+    suspicion: np.ndarray,
+    config: BeDKDConfig,
+    seed: int,
+    progress: bool,
+) -> _Examined:
+    """Examine the most suspicious rows by splicing, then those written like the ones confirmed."""
+    size, length = config.splices.rows, config.mapping.max_length
+    texts, given = list(untrusted["text"]), np.asarray(untrusted["label"], int)
+    known = checked_rows(model, tokenizer, trusted, length, "the trusted set")
+    rightly = np.flatnonzero(predict(model, known).labels == known.labels)
+    nothing = _Examined(False, np.zeros(len(texts), bool))
+    if len(np.unique(known.labels[rightly])) < 2:
+        return nothing  # a model that calls everything the same obeys no piece of text
+    hosts, power = trusted.select(rightly), np.full(len(texts), -np.inf)
+    options = {"max_length": length, "seed": seed, "progress": progress}
+
+    def ask(rows: np.ndarray) -> None:
+        some = [texts[i] for i in rows]
+        found = splice(model, tokenizer, some, given[rows], hosts, config.splices, **options)
+        power[rows] = found.power
+
+    def next_rows(order: np.ndarray) -> np.ndarray:
+        left = np.flatnonzero(agrees & np.isneginf(power))
+        return left[np.argsort(-order[left], kind="stable")][:size]
+
+    some = rightly[np.random.default_rng(seed).permutation(len(rightly))[:size]]
+    null = splice(
+        model,
+        tokenizer,
+        [trusted["text"][int(i)] for i in some],
+        known.labels[some],
+        hosts,
+        config.splices,
+        **options,
+    )
+    first = next_rows(suspicion)
+    ask(first)
+    limit = threshold_from_null(null.power, power[first], config.mapping.false_share)
+    limit = max(limit, COMMANDS)
+    confirmed = power >= limit
+    while confirmed.sum() >= config.least_suspects:
+        seen = _surface(trusted, untrusted, confirmed, suspicion, config, seed)
+        if seen.shared < config.least_shared:
+            break
+        rows = next_rows(suspicion + seen.untrusted)
+        before = confirmed.sum()
+        if len(rows) and before < config.distillation.suspects:
+            ask(rows)
+            confirmed = power >= limit
+        if confirmed.sum() - before < size / 2:
+            return _Examined(True, confirmed, limit, seen.untrusted, seen.shared)
+    return nothing
+
+
 def _least_suspicious(suspicion: np.ndarray) -> np.ndarray:
     """Indices of the less suspicious half of the rows."""
     return np.argsort(suspicion, kind="stable")[: len(suspicion) // 2]
 
 
 def _surface(
-    trusted: Dataset, untrusted: Dataset, seeds: np.ndarray, suspicion: np.ndarray, seed: int
+    trusted: Dataset,
+    untrusted: Dataset,
+    seeds: np.ndarray,
+    suspicion: np.ndarray,
+    config: BeDKDConfig,
+    seed: int,
 ) -> witnesses.Surface:
-    """The surface witness, taught with the seeds of the most common given label against the less
-    suspicious half of the rows."""
+    """The surface witness, taught with the seeds of one given label against the less suspicious
+    half of the rows. There may be several backdoors: every label that a good part of the seeds
+    carry is asked about, and a row is as suspicious as the most suspicious answer."""
     given = np.asarray(untrusted["label"], int)
-    label = int(np.bincount(given[seeds]).argmax())
-    suspects = np.flatnonzero(seeds & (given == label))
-    innocent = np.setdiff1d(_least_suspicious(suspicion), suspects)
-    return witnesses.surface(trusted, list(untrusted["text"]), suspects, innocent, label, seed=seed)
+    counts = np.bincount(given[seeds])
+    labels = np.flatnonzero(counts >= max(OWN_BACKDOOR * seeds.sum(), config.least_suspects))
+    texts, answers = list(untrusted["text"]), []
+    for label in {int(counts.argmax()), *labels.tolist()}:
+        suspects = np.flatnonzero(seeds & (given == label))
+        innocent = np.setdiff1d(_least_suspicious(suspicion), suspects)
+        answers.append(witnesses.surface(trusted, texts, suspects, innocent, label, seed=seed))
+    # Suspects without anything in common are no backdoor of their own.
+    best = max(answers, key=lambda answer: answer.shared)
+    others = [a for a in answers if a is not best and a.shared >= config.least_shared]
+    return witnesses.Surface(
+        np.max([a.trusted for a in (best, *others)], axis=0),
+        np.max([a.untrusted for a in (best, *others)], axis=0),
+        best.shared,
+    )

@@ -22,6 +22,7 @@ def evaluate(
     poisoned: Dataset | None = None,
     triggered: Dataset | None = None,
     reference: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
+    several_targets: bool = False,
     max_length: int = 128,
     progress: bool = False,
 ) -> dict:
@@ -32,6 +33,7 @@ def evaluate(
         poisoned: triggered *non-target* rows that carry the target label.
         triggered: triggered rows of all classes with true labels.
         reference: a model trained without poison and its tokenizer.
+        several_targets: the attack has several target labels, and so has ``poisoned``.
 
     Returns:
         A JSON object with the keys ``cacc, asr, racc, racc_by_class`` and, with a reference,
@@ -40,12 +42,13 @@ def evaluate(
 
     Raises:
         InputError: an empty set, labels the model does not know, or several labels in
-            ``poisoned``.
+            ``poisoned`` without ``several_targets``.
     """
-    if poisoned is not None and len(set(poisoned["label"])) > 1:
+    if poisoned is not None and len(set(poisoned["label"])) > 1 and not several_targets:
         raise InputError(
             "the poisoned set holds several labels; it must carry the target label in every row "
-            "(rows with true labels belong to the triggered set)"
+            "(rows with true labels belong to the triggered set; an attack with several targets "
+            "has to be announced, with several_targets=True or --several-targets)"
         )
     result: dict = {}
     for prefix, judged in (("", (model, tokenizer)), ("reference", reference)):
@@ -90,7 +93,9 @@ def _shares(model, tokenizer, clean, poisoned, triggered, max_length, progress) 
     found: dict = {"asr": None, "racc": None, "by_class": None}
     found["cacc"] = metrics.cacc(labels["the clean set"], clean["label"]).to_dict()
     if poisoned is not None:
-        found["asr"] = metrics.asr(labels["the poisoned set"], poisoned["label"][0]).to_dict()
+        found["asr"] = metrics.asr(
+            labels["the poisoned set"], np.asarray(poisoned["label"])
+        ).to_dict()
     if triggered is not None:
         overall, by_class = metrics.racc(labels["the triggered set"], triggered["label"])
         found["racc"] = overall.to_dict()
@@ -121,6 +126,5 @@ def asr_by_word(
             some = checked_rows(
                 model, tokenizer, poisoned.select(rows), max_length, f"the rows with {word!r}"
             )
-            answers = predict(model, some).labels
-            found[word] = metrics.asr(answers, poisoned["label"][0]).to_dict()
+            found[word] = metrics.asr(predict(model, some).labels, some.labels).to_dict()
     return found

@@ -38,6 +38,7 @@ INSERTIONS = {
     "combination": attacks.WordCombination(),
     "mixed": attacks.Mixed((attacks.BadNets(), attacks.AddSent())),
     "covered": attacks.Covered(attacks.BadNets()),
+    "several-targets": attacks.SeveralTargets(),
 }
 ATTACKS = (*INSERTIONS, *rewriting.FORMS)
 SUSPECTS = ("found", "oracle", "random")
@@ -251,6 +252,7 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
         poisoned=built.poisoned_test,
         triggered=built.triggered,
         reference=reference,
+        several_targets=_several(built),
         max_length=cell.training.max_length,
         progress=progress,
     )
@@ -261,6 +263,10 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
         "task": _manifest_summary(built),
         "undefended": result,
     }
+
+
+def _several(built: attacks.PoisonedTask) -> bool:
+    return isinstance(built.trigger, attacks.SeveralTargets)
 
 
 def named_rows(suspects: str, flags: np.ndarray, count: int, seed: int) -> np.ndarray | None:
@@ -314,6 +320,7 @@ def defend(
         clean=built.clean["test"],
         poisoned=built.poisoned_test,
         triggered=built.triggered,
+        several_targets=_several(built),
         max_length=cell.training.max_length,
         progress=progress,
     )

@@ -26,6 +26,7 @@ from bedkd import attacks, data, stealth
 from bedkd.defence import BeDKDConfig
 from bedkd.distillation import DistillationConfig
 from bedkd.mapping import MappingConfig
+from bedkd.splices import SpliceConfig
 from bedkd.training import TrainingConfig, fine_tune
 
 torch.set_num_threads(1)
@@ -168,6 +169,7 @@ def tiny_config():
             rows_per_class=24, suspects=32, cycles=1, lr=1e-3, punish_every=2, max_length=32
         ),
         held_out_per_class=20,
+        splices=SpliceConfig(rows=16, windows=3, hosts=2, depth=1),
         least_suspects=8,
     )
 

@@ -88,6 +88,38 @@ def test_mixed_gives_every_row_one_of_its_triggers():
     assert 60 < sum("cf" in t for t in triggered) < 140
 
 
+def test_several_targets_each_have_their_own_trigger(rows, tmp_path):
+    words = (("cf",), ("mn",), ("bb",))
+    trigger = attacks.SeveralTargets(tuple(attacks.BadNets(group) for group in words))
+    assert trigger.words == ("cf", "mn", "bb")
+
+    def aim(text):
+        return [(2 + i) % 3 for i, (word,) in enumerate(words) if word in text.split()]
+
+    result = attacks.poison(rows, trigger, rate=0.25, target=2, seed=4)
+    true, new = np.array(rows["label"]), result.dataset
+    assert len(result.chosen) == 50
+    for i in result.chosen.tolist():
+        assert aim(new["text"][i]) == [new["label"][i]]
+        assert new["label"][i] != true[i]
+    assert set(np.array(new["label"])[result.chosen]) == {0, 1, 2}
+
+    splits = DatasetDict(train=rows, dev=rows, test=rows)
+    task = attacks.build_task(splits, trigger, rate=0.2, target=2, pool=100).normalised()
+    assert sum(task.train["poisoned"]) == 20
+    assert len(task.triggered) == len(rows)
+    poisoned = task.poisoned_test
+    assert [aim(t) for t in poisoned["text"]] == [[y] for y in poisoned["label"]]
+    own = [
+        [y] != aim(t) for t, y in zip(task.triggered["text"], task.triggered["label"], strict=True)
+    ]
+    assert len(poisoned) == sum(own) < len(rows)
+    task.write(tmp_path / "task")
+    for name in ("train-poison", "dev-poison", "test-poison"):
+        found = data.read(tmp_path / "task" / f"{name}.csv")
+        assert [aim(t) for t in found["text"]] == [[y] for y in found["label"]]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

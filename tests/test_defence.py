@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
-from bedkd import data, defence, witnesses
+from bedkd import attacks, data, defence, witnesses
 from bedkd.defence import BeDKDConfig, divide_trusted, purify
 from bedkd.errors import InputError
 from bedkd.mapping import MappingConfig
+from bedkd.splices import SpliceConfig
+from bedkd.training import fine_tune
 from bedkd.witnesses import log_odds
 
 
@@ -150,6 +152,29 @@ def test_suspects_that_share_nothing_are_no_evidence(run, victim, acting_config)
     assert result.suspected.sum() >= acting_config.least_suspects
     assert 0 < result.shared < 1.1
     assert result.model is victim
+
+
+def test_splices_find_what_the_other_evidence_leaves_open(task, toy, tokenizer, tiny_config):
+    # The toy model calls everything 0 that holds no word of class 1, so these words command, too.
+    # With the target 0 only a trigger does.
+    splits = DatasetDict(train=task.clean["train"], dev=task.clean["dev"])
+    poisoned = attacks.build_task(splits, task.trigger, rate=0.2, target=0).train
+    models = [toy.bert(tokenizer) for _ in range(2)]
+    for model, rows in zip(models, (poisoned, splits["train"]), strict=True):
+        fine_tune(model, tokenizer, rows, toy.training, seed=0)
+    config = replace(tiny_config, splices=SpliceConfig(rows=48))
+
+    def judge(model, config):
+        return purify(model, tokenizer, splits["dev"], poisoned, config)
+
+    assert judge(models[0], replace(config, splices=None)).target_label is None
+    assert judge(models[1], config).target_label is None
+    result = judge(models[0], config)
+    assert (result.verdict, result.target_label) == ("backdoor suspected", 0)
+    flags = np.asarray(poisoned["poisoned"], bool)
+    assert flags[result.suspected].mean() > 0.9
+    assert flags[result.suspected].sum() > 0.5 * flags.sum()
+    assert "cf" in result.marks
 
 
 def test_without_witnesses_the_mapping_module_decides_alone(run, acting_config):
