@@ -300,6 +300,7 @@ def detect(
             "shared": found.shared,
             "marks": found.marks,
             "evidence": found.evidence,
+            "examined": found.examined,
         }
         text = f"{result['suspected']} of {len(rows)} rows suspected; scores in {output}."
         # Flags judge the finished scores; nothing above has seen them.

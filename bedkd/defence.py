@@ -11,7 +11,7 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd.data import balanced_split
-from bedkd.detection import detect
+from bedkd.detection import OWN_BACKDOOR, detect
 from bedkd.distillation import DistillationConfig, distil, draw_suspects
 from bedkd.errors import InputError
 from bedkd.mapping import MappingConfig, Scores
@@ -127,9 +127,10 @@ class Purified:
             often the trigger by name.
         suspected: (N,) bool, rows above the threshold.
         punished: indices of the untrusted rows that distillation used.
-        threshold: on the suspicion score.
+        threshold: on the suspicion score, or on the power of splices if rows were found by that.
         least_detectable: with fewer poisoned rows than that, "no evidence" was certain from the
-            start; more trusted rows lower it. None if the threshold was fixed.
+            start. None if the threshold was fixed.
+        examined: so many rows were examined by splicing; 0 if the other evidence was enough.
         mapping_history: one record an epoch.
         distillation_history: one record a cycle.
         seconds: wall-clock by stage.
@@ -149,6 +150,7 @@ class Purified:
     punished: np.ndarray
     threshold: float
     least_detectable: int | None
+    examined: int
     mapping_history: list[dict]
     distillation_history: list[dict]
     seconds: dict[str, float]
@@ -174,6 +176,7 @@ class Purified:
             "punished_rows": self.punished.tolist(),
             "threshold": self.threshold if np.isfinite(self.threshold) else None,
             "least_detectable": self.least_detectable,
+            "examined": self.examined,
             "shared": self.shared,
             "marks": self.marks,
             "mapping_history": self.mapping_history,
@@ -304,7 +307,14 @@ def purify(
                 stage = replace(stage, draw="top")
             punished = draw_suspects(found.trigger, candidates, stage, seed)
         suspects = untrusted.select(punished)
-        target = int(np.bincount(np.asarray(suspects["label"])).argmax())
+        shares = np.bincount(np.asarray(suspects["label"])) / len(suspects)
+        target = int(shares.argmax())
+        if enough and (shares >= OWN_BACKDOOR).sum() > 1:
+            several = ", ".join(f"{k}: {v:.0%}" for k, v in enumerate(shares) if v)
+            warnings.append(
+                f"suspects carry several labels ({several}): perhaps there is more than one "
+                "backdoor; the repair treats all of them"
+            )
         start = time.perf_counter()
         result = distil(
             model,
@@ -332,6 +342,7 @@ def purify(
         punished=punished,
         threshold=found.threshold,
         least_detectable=found.least_detectable,
+        examined=found.examined,
         mapping_history=found.mapping_history,
         distillation_history=history,
         seconds=seconds,

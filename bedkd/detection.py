@@ -47,7 +47,8 @@ class Detection:
             those whose content disagrees most with their label are the easiest to win back, and
             say too little of the others.
         suspected: (N,) bool.
-        threshold: on ``suspicion``; infinity if no row is suspected.
+        threshold: on ``suspicion``, or on the power of splices if rows were found by that; infinity
+            if no row is suspected.
         deserved: which labels the content deserves, (N, K), rows sum to 1; None if the content
             witness was not asked.
         marks: words that suspects have in common and trusted rows lack, the most telling first;
@@ -55,8 +56,10 @@ class Detection:
         shared: how well suspects can be told from trusted rows by their words, an AUROC; None if
             the surface witness was not asked.
         evidence: whether it is enough to speak of a backdoor.
-        least_detectable: with fewer poisoned rows the threshold could not have suspected any,
-            however high their scores; None if the threshold was fixed.
+        least_detectable: with fewer poisoned rows neither the threshold on suspicion nor splicing
+            could have suspected any, however clear the case; None if the threshold was fixed.
+        examined: so many rows were examined by splicing, because the other evidence was not enough;
+            0 if it was.
         mapping_history: one record an epoch of the mapping student.
     """
 
@@ -70,6 +73,7 @@ class Detection:
     shared: float | None
     evidence: bool
     least_detectable: int | None
+    examined: int
     mapping_history: list[dict]
 
 
@@ -115,6 +119,7 @@ def detect(
             None,
             int(suspected.sum()) >= config.least_suspects,
             least,
+            0,
             mapping.history,
         )
 
@@ -145,14 +150,19 @@ def detect(
     enough = int(suspected.sum()) >= config.least_suspects
     if config.surface:
         enough = enough and shared is not None and shared >= config.least_shared
+    examined = 0
     if not enough and config.surface and config.splices is not None:
-        examined = _examine(
+        found = _examine(
             model, tokenizer, trusted, untrusted, scores.agrees, total, config, seed, progress
         )
-        if examined.evidence:
-            suspected, limit, enough = examined.suspected, examined.threshold, True
-            total, trigger = suspicion + examined.surface, student + examined.surface
-            shared = examined.shared
+        examined, size = found.rows, config.splices.rows
+        if least is not None:
+            splicing = least_detectable(size, size, config.mapping.false_share)
+            least = min(least, max(splicing, config.least_suspects))
+        if found.evidence:
+            suspected, limit, enough = found.suspected, found.threshold, True
+            total, trigger = suspicion + found.surface, student + found.surface
+            shared = found.shared
     deserved, marks = None, []
     if said is not None:
         accused = np.flatnonzero(suspected)
@@ -183,15 +193,17 @@ def detect(
         shared,
         enough,
         least,
+        examined,
         mapping.history,
     )
 
 
 @dataclass(frozen=True)
 class _Examined:
-    """What splicing found: suspected rows (N,), or no evidence."""
+    """What splicing found: how many rows were examined, and suspected rows (N,) or no evidence."""
 
     evidence: bool
+    rows: int
     suspected: np.ndarray
     threshold: float = float("inf")
     surface: np.ndarray | None = None
@@ -214,9 +226,9 @@ def _examine(
     texts, given = list(untrusted["text"]), np.asarray(untrusted["label"], int)
     known = checked_rows(model, tokenizer, trusted, length, "the trusted set")
     rightly = np.flatnonzero(predict(model, known).labels == known.labels)
-    nothing = _Examined(False, np.zeros(len(texts), bool))
-    if len(np.unique(known.labels[rightly])) < 2:
-        return nothing  # a model that calls everything the same obeys no piece of text
+    nobody = np.zeros(len(texts), bool)
+    if len(np.unique(known.labels[rightly])) < 2:  # it calls everything the same, whatever is said
+        return _Examined(False, 0, nobody)
     hosts, power = trusted.select(rightly), np.full(len(texts), -np.inf)
     options = {"max_length": length, "seed": seed, "progress": progress}
 
@@ -254,8 +266,9 @@ def _examine(
             ask(rows)
             confirmed = power >= limit
         if confirmed.sum() - before < size / 2:
-            return _Examined(True, confirmed, limit, seen.untrusted, seen.shared)
-    return nothing
+            examined = int(np.isfinite(power).sum())
+            return _Examined(True, examined, confirmed, limit, seen.untrusted, seen.shared)
+    return _Examined(False, int(np.isfinite(power).sum()), nobody)
 
 
 def _least_suspicious(suspicion: np.ndarray) -> np.ndarray:

@@ -117,11 +117,17 @@ def purification_markdown(report: dict) -> str:
         )
     else:
         lines.append("The model was left as it is, byte for byte.")
+    if report["examined"]:
+        what = "no" if report["target_label"] is None else "the"
+        lines.append(
+            f"By their scores alone the rows left the case open. Pieces of {report['examined']} of "
+            f"them were spliced into trusted rows of other labels; that gave {what} evidence."
+        )
     least = report["least_detectable"]
     if report["target_label"] is None and least is not None:
         lines.append(
             f"Fewer than {least} poisoned rows ({least / report['rows']:.1%} of the untrusted) "
-            "could not have been noticed with so few trusted rows: more of them lower that number."
+            "could not have been noticed, and more may stay hidden if they do not stand out."
         )
     lines += [f"\n> Note: {warning}" for warning in report["warnings"]]
     lines += ["", "## Directional mapping", ""]

@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetDict
 from bedkd import attacks, data, defence, witnesses
 from bedkd.defence import BeDKDConfig, divide_trusted, purify
 from bedkd.errors import InputError
-from bedkd.mapping import MappingConfig
+from bedkd.mapping import MappingConfig, least_detectable
 from bedkd.splices import SpliceConfig
 from bedkd.training import fine_tune
 from bedkd.witnesses import log_odds
@@ -93,6 +93,9 @@ def test_no_evidence_hands_back_the_very_same_model(
     assert result.verdict == "no evidence of a backdoor"
     assert len(result.punished) == 0
     assert result.distillation_history == []
+    assert result.examined == tiny_config.splices.rows
+    result = run(replace(tiny_config, splices=None))
+    assert result.examined == 0
     unseen = 2 * (24 + 20)  # trust and held-out rows; not all of them are called rightly
     assert result.least_detectable >= result.scores.agrees.sum() / ((unseen + 1) * 0.05)
 
@@ -162,14 +165,19 @@ def test_splices_find_what_the_other_evidence_leaves_open(task, toy, tokenizer, 
     models = [toy.bert(tokenizer) for _ in range(2)]
     for model, rows in zip(models, (poisoned, splits["train"]), strict=True):
         fine_tune(model, tokenizer, rows, toy.training, seed=0)
-    config = replace(tiny_config, splices=SpliceConfig(rows=48))
+    stage = replace(tiny_config.distillation, suspects=64)
+    config = replace(tiny_config, distillation=stage, splices=SpliceConfig(rows=48))
 
     def judge(model, config):
         return purify(model, tokenizer, splits["dev"], poisoned, config)
 
-    assert judge(models[0], replace(config, splices=None)).target_label is None
-    assert judge(models[1], config).target_label is None
+    without = judge(models[0], replace(config, splices=None))
+    assert (without.target_label, without.examined) == (None, 0)
+    honest = judge(models[1], config)
+    assert (honest.target_label, honest.examined) == (None, 48)
     result = judge(models[0], config)
+    assert result.examined > 48
+    assert honest.least_detectable == least_detectable(48, 48, 0.05) < without.least_detectable
     assert (result.verdict, result.target_label) == ("backdoor suspected", 0)
     flags = np.asarray(poisoned["poisoned"], bool)
     assert flags[result.suspected].mean() > 0.9

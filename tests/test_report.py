@@ -55,6 +55,7 @@ def purification(**changes):
         "punished_rows": [1, 2, 3],
         "shared": 0.934,
         "least_detectable": 7,
+        "examined": 0,
         "marks": ["cf", "mn"],
         "warnings": ["be careful"],
         "mapping_history": [{"epoch": 1, "loss": 1.0, "held_out_given": None}],
@@ -83,6 +84,10 @@ def test_purification_report_says_what_was_done():
         assert part in text
     assert "byte for byte" not in text
     assert "noticed" not in text
+    assert "spliced" not in text
+    decided = report.purification_markdown(purification(examined=96))
+    assert "Pieces of 96 of them were spliced" in decided
+    assert "that gave the evidence" in decided
     text = report.purification_markdown(
         purification(
             changed=False,
@@ -90,8 +95,10 @@ def test_purification_report_says_what_was_done():
             distillation_history=[],
             suspected=0,
             shared=None,
+            examined=40,
         )
     )
+    assert "that gave no evidence" in text
     assert "byte for byte" in text
     assert "Fewer than 7 poisoned rows (7.0%" in text
     assert "words" not in text
