@@ -155,10 +155,9 @@ def detect(
         found = _examine(
             model, tokenizer, trusted, untrusted, scores.agrees, total, config, seed, progress
         )
-        examined, size = found.rows, config.splices.rows
-        if least is not None:
-            splicing = least_detectable(size, size, config.mapping.false_share)
-            least = min(least, max(splicing, config.least_suspects))
+        examined = found.rows
+        if least is not None and found.least is not None:
+            least = min(least, found.least)
         if found.evidence:
             suspected, limit, enough = found.suspected, found.threshold, True
             total, trigger = suspicion + found.surface, student + found.surface
@@ -200,10 +199,12 @@ def detect(
 
 @dataclass(frozen=True)
 class _Examined:
-    """What splicing found: how many rows were examined, and suspected rows (N,) or no evidence."""
+    """What splicing found: how many rows were examined, with fewer than how many poisoned ones in
+    the first round that had been in vain, and suspected rows (N,) or no evidence."""
 
     evidence: bool
     rows: int
+    least: int | None
     suspected: np.ndarray
     threshold: float = float("inf")
     surface: np.ndarray | None = None
@@ -228,7 +229,7 @@ def _examine(
     rightly = np.flatnonzero(predict(model, known).labels == known.labels)
     nobody = np.zeros(len(texts), bool)
     if len(np.unique(known.labels[rightly])) < 2:  # it calls everything the same, whatever is said
-        return _Examined(False, 0, nobody)
+        return _Examined(False, 0, None, nobody)
     hosts, power = trusted.select(rightly), np.full(len(texts), -np.inf)
     options = {"max_length": length, "seed": seed, "progress": progress}
 
@@ -255,6 +256,8 @@ def _examine(
     ask(first)
     limit = threshold_from_null(null.power, power[first], config.mapping.false_share)
     limit = max(limit, COMMANDS)
+    least = least_detectable(len(some), len(first), config.mapping.false_share)
+    least = max(least, config.least_suspects)
     confirmed = power >= limit
     while confirmed.sum() >= config.least_suspects:
         seen = _surface(trusted, untrusted, confirmed, suspicion, config, seed)
@@ -267,8 +270,8 @@ def _examine(
             confirmed = power >= limit
         if confirmed.sum() - before < size / 2:
             examined = int(np.isfinite(power).sum())
-            return _Examined(True, examined, confirmed, limit, seen.untrusted, seen.shared)
-    return _Examined(False, int(np.isfinite(power).sum()), nobody)
+            return _Examined(True, examined, least, confirmed, limit, seen.untrusted, seen.shared)
+    return _Examined(False, int(np.isfinite(power).sum()), least, nobody)
 
 
 def _least_suspicious(suspicion: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ NAMES = {
     "combination": "word combination",
     "mixed": "mixed insertions",
     "covered": "BadNets with cover rows",
+    "several-targets": "BadNets with two targets",
     "none": "no poison",
 }
 INTRODUCTION = """\
