@@ -442,8 +442,8 @@ def attack_rows(triggered: Dataset, target: int) -> Dataset:
     wished = np.full(len(labels), target)
     if "aim" in triggered.column_names:
         wished = np.asarray(triggered["aim"], int)
-    rows = np.flatnonzero(labels != wished)
-    return data.make([triggered["text"][int(i)] for i in rows], wished[rows], True)
+    rows, texts = np.flatnonzero(labels != wished), list(triggered["text"])
+    return data.make([texts[i] for i in rows], wished[rows], True)
 
 
 @dataclass(frozen=True)
