@@ -303,6 +303,8 @@ def detect(
             "examined": found.examined,
         }
         text = f"{result['suspected']} of {len(rows)} rows suspected; scores in {output}."
+        if found.examined:
+            text += f"\nScores left the case open: {found.examined} rows were examined by splicing."
         # Flags judge the finished scores; nothing above has seen them.
         flags = list(rows["poisoned"])
         if None not in flags:
