@@ -36,7 +36,8 @@ class DistillationConfig:
     """How the student is made to forget.
 
     Attributes:
-        rows_per_class: trusted rows a class of the trust pass.
+        rows_per_class: trusted rows a class of the trust pass. With ``interleave`` a cycle has as
+            many batches as these rows make; where there are fewer, it goes over them several times.
         suspects: how many suspected rows are used.
         draw: ``top`` takes the highest scores above the threshold; ``random`` draws from the
             ``breadth`` · ``suspects`` highest, so that rare trigger words are represented too.
@@ -252,6 +253,8 @@ class _Plan:
         self.config, self.rows, self.bad, self.tokenizer = config, rows, bad, tokenizer
         self.hosts, self.donors = list(trusted["text"]), list(suspects["text"])
         answers = predict(model, rows, hidden=True)
+        wanted = config.rows_per_class * len(np.unique(rows.labels))
+        self.passes = max(1, round(wanted / len(rows))) if config.schedule == "interleave" else 1
         self.trust = Distil(answers, config.temperature, config.alpha)
         self.transplants = Transplant(
             torch.from_numpy(answers.logits), config.temperature, config.alpha
@@ -267,7 +270,7 @@ class _Plan:
 
     @property
     def steps_per_cycle(self) -> int:
-        trust = math.ceil(len(self.rows) / self.config.batch_size)
+        trust = self.passes * math.ceil(len(self.rows) / self.config.batch_size)
         if self.config.schedule == "alternate":
             return trust + math.ceil(len(self.bad) / self.config.batch_size)
         extra = 0
@@ -279,7 +282,11 @@ class _Plan:
 
     def cycle(self, rng: np.random.Generator) -> Iterator[tuple]:
         size = self.config.batch_size
-        trust = (("trust", self.trust, self.rows, b) for b in self.rows.epoch(size, rng))
+        trust = (
+            ("trust", self.trust, self.rows, batch)
+            for _ in range(self.passes)
+            for batch in self.rows.epoch(size, rng)
+        )
         if self.config.schedule == "alternate":
             yield from trust
             if self.config.punish != "none":
@@ -287,7 +294,7 @@ class _Plan:
                     yield "punish", self.punish, self.bad, batch
             return
         spliced = self._spliced(rng) if self.config.transplant_every else None
-        transplants = iter(spliced.epoch(size, rng)) if spliced else None
+        transplants = _endless(lambda: spliced.epoch(size, rng)) if spliced else None
         punishing = _endless(lambda: self.bad.epoch(size, rng))
         for number, step in enumerate(trust, start=1):
             yield step

@@ -10,7 +10,7 @@ from bedkd.distillation import DistillationConfig, distil, draw_suspects, transp
 from bedkd.engine import Rows, predict
 from bedkd.errors import InputError
 
-CONFIG = DistillationConfig(cycles=2, lr=1e-3, max_length=32, punish="bounded")
+CONFIG = DistillationConfig(rows_per_class=60, cycles=2, lr=1e-3, max_length=32, punish="bounded")
 SUSPICION = np.array([0.5, 0.9, 0.1, 0.8, 0.9, 0.7])
 SUSPECTED = np.array([True, True, True, False, True, True])
 
@@ -242,6 +242,10 @@ def test_the_schedule_is_the_configured_one(victim, tokenizer, parts, monkeypatc
     # 120 trusted rows are 8 batches, 64 suspects are 4.
     distil(victim, tokenizer, *parts, replace(CONFIG, **options, punish_every=4))
     assert "".join(kinds) == "ttttttttp" * 2
+    kinds.clear()
+    # With fewer trusted rows than configured a cycle goes over them several times.
+    distil(victim, tokenizer, *parts, replace(CONFIG, **options, rows_per_class=170))
+    assert "".join(kinds) == "ttttp" * 12
     kinds.clear()
     paper = {"schedule": "alternate", "transplant_every": None}
     distil(victim, tokenizer, *parts, replace(CONFIG, **options, **paper))
