@@ -75,13 +75,13 @@ are fluent and have little in common, detection is at its weakest there, and the
 its cycles are used up. The second comes closest to inversion: a style is in every word of a
 suspect, nearly all suspects deserve "not the target", and only the spans in transplants say
 otherwise ([chapter 9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart). On SST-2
-with seed 2 that costs more of the target class than the limit allows. On AG News more of the punished
-rows are honest than the limit allows: the mapping student hardly ranks that cell at all (the column
-"AUROC of mapping alone" on the page [Results](results.md)), and the witnesses decide without it. Clean accuracy *rises* in most
-cells, because the victims were harmed by the poison and the trust batches win some of that back.
-What these cells do not show is a low poison rate: with rate 0.01 the victim obeys weakly, the
-verdict is "no evidence" and the model keeps its backdoor; see [When it fails](../notebooks/10_when_it_fails.ipynb) and the page
-[Results](results.md).
+with seed 2 that costs more of the target class than the limit allows. On AG News more of the
+punished rows are honest than the limit allows: the mapping student hardly ranks that cell at all
+(the column "AUROC of mapping alone" on the page [Results](results.md)), and the witnesses decide
+without it. Clean accuracy *rises* in most cells, because the victims were harmed by the poison and
+the trust batches win some of that back. What these cells do not show is a low poison rate: with
+rate 0.01 the victim obeys weakly, the verdict is "no evidence" and the model keeps its backdoor;
+see [When it fails](../notebooks/10_when_it_fails.ipynb) and the page [Results](results.md).
 
 The default was chosen on training rows that the attack left alone and then triggered, or on
 training rows outside the pool, of two cells (SST-2 and OLID under SynBkd, seed 0), never on test
