@@ -235,7 +235,7 @@ def test_detect_without_flags_judges_nothing(result, model, files, acting, tmp_p
     train = data.read(files / "train.csv")
     data.write(data.make(train["text"], train["label"], None), files / "train.csv")
     found = result(*detect(model, files, tmp_path / "a.csv", *acting))
-    keys = ("output", "rows", "suspected", "threshold", "shared", "marks", "evidence")
+    keys = ("output", "rows", "suspected", "threshold", "shared", "marks", "evidence", "examined")
     assert set(found) == set(keys)
 
 
