@@ -92,7 +92,10 @@ suspects are used; distillation may take 24 cycles where it took eight, because 
 of two cells had not come down to what their content deserves by then; and marks stay in where
 they turn out to be content, after the rewriting by a language model had missed its limit. The last
 two changes cannot touch cells whose rule had stopped them within eight cycles and whose marks are
-no content (checked with poisoned rows in the place of suspects); those were not run again.
+no content (checked with poisoned rows in the place of suspects); those were not run again. Splicing
+and repeated passes over few trusted rows came later. They act only where the verdict had been "no
+evidence" and where trusted rows are scarcer than configured; no cell of this page is such a case,
+and the honest models were run again.
 """
 
 
