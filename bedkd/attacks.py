@@ -435,13 +435,17 @@ def triggered_rows(split: Dataset, trigger: Trigger, *, target: int, seed: int) 
     return triggered
 
 
+def _aim(triggered: Dataset, target: int) -> np.ndarray:
+    """What the trigger of each row means, (N,) labels."""
+    if "aim" in triggered.column_names:
+        return np.asarray(triggered["aim"], int)
+    return np.full(len(triggered), target)
+
+
 def attack_rows(triggered: Dataset, target: int) -> Dataset:
     """The rows of a triggered set that are not of the label their trigger means, with that label
     (for ASR)."""
-    labels = np.asarray(triggered["label"], int)
-    wished = np.full(len(labels), target)
-    if "aim" in triggered.column_names:
-        wished = np.asarray(triggered["aim"], int)
+    labels, wished = np.asarray(triggered["label"], int), _aim(triggered, target)
     rows, texts = np.flatnonzero(labels != wished), list(triggered["text"])
     return data.make([texts[i] for i in rows], wished[rows], True)
 
@@ -508,9 +512,8 @@ class PoisonedTask:
             if self.raw is not None:
                 covered = data.normalised(covered)
             if split == "train":
-                wished = covered["aim"] if "aim" in covered.column_names else self.target
-                labels = np.broadcast_to(wished, len(covered))
-                files["train-poison"] = data.make(covered["text"], labels, True)
+                wished = _aim(covered, self.target)
+                files["train-poison"] = data.make(covered["text"], wished, True)
             else:
                 files[f"{split}-poison"] = attack_rows(covered, self.target)
         written = {}

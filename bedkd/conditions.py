@@ -13,7 +13,7 @@ import numpy as np
 from datasets import Dataset
 
 from bedkd import data
-from bedkd.attacks import PoisonedTask
+from bedkd.attacks import PoisonedTask, aims
 from bedkd.defence import BeDKDConfig
 from bedkd.errors import InputError
 from bedkd.mapping import flip
@@ -74,7 +74,9 @@ class Conditions:
         texts, labels = list(rows["text"]), np.asarray(rows["label"], int)
         rng = np.random.default_rng(seed)
         count = round(self.contaminated * len(rows))
-        able = np.flatnonzero((labels != task.target) & task.trigger.covers(texts))
+        classes = data.num_labels(task.clean["dev"])
+        wished = aims(task.trigger, texts, task.target, classes, seed)
+        able = np.flatnonzero((labels != wished) & task.trigger.covers(texts))
         if count > len(able):
             raise InputError(
                 f"contaminated={self.contaminated}: {count} trusted rows are to be poisoned, but "
@@ -84,10 +86,9 @@ class Conditions:
         poisoned = task.trigger.apply([texts[i] for i in chosen], seed) if count else []
         for i, text in zip(chosen, poisoned, strict=True):
             texts[i] = text
-        labels[chosen] = task.target
+        labels[chosen] = wished[chosen]
         honest = np.setdiff1d(np.arange(len(rows)), chosen)
         wrong = rng.permutation(honest)[: round(self.mislabelled * len(rows))]
-        classes = data.num_labels(task.clean["dev"])
         labels[wrong] = flip(labels[wrong], classes)
         return data.make(texts, labels, None)
 

@@ -8,6 +8,7 @@ what the mapping student cannot see. Each is an option of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,8 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd import witnesses
-from bedkd.engine import predict
 from bedkd.mapping import DirectionalMapping, Scores, least_detectable, threshold_from_null
 from bedkd.splices import splice
-from bedkd.training import checked_rows
 
 if TYPE_CHECKING:
     from bedkd.defence import BeDKDConfig
@@ -152,8 +151,9 @@ def detect(
         enough = enough and shared is not None and shared >= config.least_shared
     examined = 0
     if not enough and config.surface and config.splices is not None:
+        rightly = np.concatenate([mapping.agrees, mapping.null.agrees])
         found = _examine(
-            model, tokenizer, trusted, untrusted, scores.agrees, total, config, seed, progress
+            mapping, trusted, rightly, untrusted, scores.agrees, total, config, seed, progress
         )
         examined = found.rows
         if least is not None and found.least is not None:
@@ -212,9 +212,9 @@ class _Examined:
 
 
 def _examine(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    mapping: DirectionalMapping,
     trusted: Dataset,
+    rightly: np.ndarray,
     untrusted: Dataset,
     agrees: np.ndarray,
     suspicion: np.ndarray,
@@ -225,36 +225,28 @@ def _examine(
     """Examine the most suspicious rows by splicing, then those written like the ones confirmed."""
     size, length = config.splices.rows, config.mapping.max_length
     texts, given = list(untrusted["text"]), np.asarray(untrusted["label"], int)
-    known = checked_rows(model, tokenizer, trusted, length, "the trusted set")
-    rightly = np.flatnonzero(predict(model, known).labels == known.labels)
+    true, rightly = np.asarray(trusted["label"], int), np.flatnonzero(rightly)
     nobody = np.zeros(len(texts), bool)
-    if len(np.unique(known.labels[rightly])) < 2:  # it calls everything the same, whatever is said
+    if len(np.unique(true[rightly])) < 2:  # it calls everything the same, whatever is said
         return _Examined(False, 0, None, nobody)
     hosts, power = trusted.select(rightly), np.full(len(texts), -np.inf)
-    options = {"max_length": length, "seed": seed, "progress": progress}
+
+    def powers(rows: Sequence[str], labels: np.ndarray) -> np.ndarray:
+        asked = (mapping.teacher, mapping.tokenizer, rows, labels, hosts, config.splices)
+        return splice(*asked, max_length=length, seed=seed, progress=progress).power
 
     def ask(rows: np.ndarray) -> None:
-        some = [texts[i] for i in rows]
-        found = splice(model, tokenizer, some, given[rows], hosts, config.splices, **options)
-        power[rows] = found.power
+        power[rows] = powers([texts[i] for i in rows], given[rows])
 
     def next_rows(order: np.ndarray) -> np.ndarray:
         left = np.flatnonzero(agrees & np.isneginf(power))
         return left[np.argsort(-order[left], kind="stable")][:size]
 
     some = rightly[np.random.default_rng(seed).permutation(len(rightly))[:size]]
-    null = splice(
-        model,
-        tokenizer,
-        [trusted["text"][int(i)] for i in some],
-        known.labels[some],
-        hosts,
-        config.splices,
-        **options,
-    )
+    null = powers(list(trusted.select(some)["text"]), true[some])
     first = next_rows(suspicion)
     ask(first)
-    limit = threshold_from_null(null.power, power[first], config.mapping.false_share)
+    limit = threshold_from_null(null, power[first], config.mapping.false_share)
     limit = max(limit, COMMANDS)
     least = least_detectable(len(some), len(first), config.mapping.false_share)
     least = max(least, config.least_suspects)

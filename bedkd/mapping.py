@@ -152,6 +152,7 @@ class DirectionalMapping:
         history: one record an epoch: mean loss, and ``held_out_given``, the student's mean
             probability of the true label of the watched held-out rows (None without any).
         null: scores of the held-out trusted rows.
+        agrees: the teacher calls the rows with flipped labels by their true one, (rows,) bool.
     """
 
     config: MappingConfig
@@ -160,6 +161,7 @@ class DirectionalMapping:
     tokenizer: PreTrainedTokenizerBase
     history: list[dict] = field(default_factory=list)
     null: Scores | None = None
+    agrees: np.ndarray | None = None
 
     @classmethod
     def fit(
@@ -187,10 +189,11 @@ class DirectionalMapping:
             raise InputError("patience needs held-out trusted rows; give them or set it None")
         rows = checked_rows(model, tokenizer, trusted, config.max_length, "the trusted set")
         teacher_answers = predict(model, rows, hidden=True)
+        agrees = teacher_answers.labels == rows.labels
         rows.labels = flip(rows.labels, model.config.num_labels)
         objective = Distil(teacher_answers, config.temperature, config.alpha)
         student = copy.deepcopy(model)
-        fitted = cls(config, model, student, tokenizer)
+        fitted = cls(config, model, student, tokenizer, agrees=agrees)
         unseen = watched = None
         if held_out is not None:
             what = "the held-out trusted set"
