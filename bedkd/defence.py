@@ -92,6 +92,7 @@ class BeDKDConfig:
                 punish="unbounded",
                 transplant_every=None,
                 stop_neutral=None,
+                patience=None,
             ),
             held_out_per_class=20,
             content=False,
@@ -133,6 +134,7 @@ class Purified:
         examined: so many rows were examined by splicing; 0 if the other evidence was enough.
         mapping_history: one record an epoch.
         distillation_history: one record a cycle.
+        stopped: why distillation ended (see :class:`~bedkd.distillation.Distilled`), None without.
         seconds: wall-clock by stage.
         warnings: what a careful reader should know.
         config: what was run.
@@ -153,6 +155,7 @@ class Purified:
     examined: int
     mapping_history: list[dict]
     distillation_history: list[dict]
+    stopped: str | None
     seconds: dict[str, float]
     warnings: list[str]
     config: BeDKDConfig
@@ -181,6 +184,7 @@ class Purified:
             "marks": self.marks,
             "mapping_history": self.mapping_history,
             "distillation_history": self.distillation_history,
+            "stopped": self.stopped,
             "seconds": self.seconds,
             "warnings": self.warnings,
             "seed": self.seed,
@@ -295,7 +299,7 @@ def purify(
         warnings.append("forced: without evidence, on the rows with the highest scores")
     punished = np.empty(0, int)
     history: list[dict] = []
-    repaired = model
+    repaired, stopped = model, None
     target = None
     if enough or force or rows is not None:
         if rows is not None:
@@ -329,7 +333,7 @@ def purify(
             progress=progress,
         )
         seconds["distillation"] = time.perf_counter() - start
-        repaired, history = result.student, result.history
+        repaired, history, stopped = result.student, result.history, result.stopped
     return Purified(
         model=repaired,
         changed=repaired is not model,
@@ -345,6 +349,7 @@ def purify(
         examined=found.examined,
         mapping_history=found.mapping_history,
         distillation_history=history,
+        stopped=stopped,
         seconds=seconds,
         warnings=warnings,
         config=config,

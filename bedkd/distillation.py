@@ -30,6 +30,8 @@ from bedkd.training import checked_rows
 
 PUNISHMENTS = ("unbounded", "bounded", "relabel", "none")
 
+NEUTRAL, LEVELLED_OFF = "neutral", "levelled off"
+
 
 @dataclass(frozen=True)
 class DistillationConfig:
@@ -59,6 +61,10 @@ class DistillationConfig:
             be luck); None runs all cycles (the paper). Neutral is what their content deserves,
             with ``relabel``, and otherwise how often trusted rows of other classes are called the
             target.
+        patience: with ``stop_neutral``, stop too if so many cycles in a row brought the held-out
+            suspects no further down than the margin, and give the student the mean of its weights
+            after these cycles. Where suspects have levelled off, more cycles mostly teach that the
+            trigger means "not the target", and single cycles differ by chance. None goes on.
     """
 
     rows_per_class: int = 240
@@ -77,6 +83,7 @@ class DistillationConfig:
     punish_every: int = 2
     transplant_every: int | None = 1
     stop_neutral: float | None = 0.05
+    patience: int | None = 4
 
     def __post_init__(self):
         if self.punish not in PUNISHMENTS:
@@ -129,10 +136,13 @@ def transplant(host: str, donor: str, rng: np.random.Generator) -> str:
 class Distilled:
     """The repaired student and one record a cycle: losses by kind, accuracy on held-out trusted
     rows, how often held-out suspects get their given label, how often they would if nothing but
-    their content counted (``neutral``), and whatever ``watch`` returned."""
+    their content counted (``neutral``), and whatever ``watch`` returned. ``stopped`` says why it
+    ended: ``neutral``, ``levelled off`` or ``cycles used up``; after levelling off, the student has
+    mean weights, which no single record describes."""
 
     student: PreTrainedModel
     history: list[dict]
+    stopped: str
 
 
 def distil(
@@ -184,7 +194,7 @@ def distil(
     losses: dict[str, list[float]] = {}
     aims = deserved[used] if relabel else None
     plan = _Plan(model, tokenizer, trusted, suspects.select(used), rows, bad, aims, config)
-    stopped = False
+    stopping = _Stopping(config)
 
     def neutral(answers: np.ndarray) -> float:
         """How often held-out suspects would get their given label without a trigger."""
@@ -208,7 +218,7 @@ def distil(
 
     def steps():
         rng = np.random.default_rng(seed)
-        while not stopped and len(history) < config.cycles:
+        while not stopping.reason and len(history) < config.cycles:
             cycle = list(plan.cycle(rng))
             for position, (kind, *step) in enumerate(cycle, start=1):
                 current["kind"], current["last"] = kind, position == len(cycle)
@@ -217,12 +227,11 @@ def distil(
     current: dict = {}
 
     def after_step(_: int, loss: float) -> None:
-        nonlocal stopped
         losses.setdefault(current["kind"], []).append(loss)
         if current["last"]:
             history.append(record())
             losses.clear()
-            stopped = config.stop_neutral is not None and _neutral(history, config.stop_neutral)
+            stopping.after_cycle(history, student)
 
     optimise(
         student,
@@ -235,15 +244,43 @@ def distil(
         progress=progress,
         description="distillation",
     )
-    return Distilled(student, history)
+    if stopping.reason == LEVELLED_OFF:
+        student.load_state_dict(stopping.mean, strict=False)
+    return Distilled(student, history, stopping.reason or "cycles used up")
 
 
-def _neutral(history: list[dict], margin: float) -> bool:
-    """Whether the last two cycles left held-out suspects no more than the margin above neutral."""
-    last = history[-2:]
-    return len(last) == 2 and all(
-        record["suspects_given_label"] <= record["neutral"] + margin for record in last
-    )
+class _Stopping:
+    """Whether to stop, asked after every cycle: ``reason`` is None until there is one. ``mean`` are
+    the student's weights, averaged over the cycles since held-out suspects last came down."""
+
+    def __init__(self, config: DistillationConfig):
+        self.margin, self.patience = config.stop_neutral, config.patience
+        self.reason: str | None = None
+        self.mean: dict[str, torch.Tensor] = {}
+        self.lowest, self.since = math.inf, 0
+
+    def after_cycle(self, history: list[dict], student: PreTrainedModel) -> None:
+        if self.margin is None:
+            return
+        last = history[-2:]
+        if len(last) == 2 and all(
+            record["suspects_given_label"] <= record["neutral"] + self.margin for record in last
+        ):
+            self.reason = NEUTRAL
+        elif self.patience is not None:
+            self._level(history[-1]["suspects_given_label"], student)
+
+    def _level(self, share: float, student: PreTrainedModel) -> None:
+        if share < self.lowest - self.margin:
+            self.lowest, self.since, self.mean = share, 0, {}
+            return
+        self.since += 1
+        for name, weights in student.named_parameters():
+            weights = weights.detach()
+            mean = self.mean.setdefault(name, weights.clone())
+            mean += (weights - mean) / self.since
+        if self.since == self.patience:
+            self.reason = LEVELLED_OFF
 
 
 class _Plan:

@@ -16,6 +16,12 @@ from bedkd.models import device
 
 PACKAGES = ("bedkd", "torch", "transformers", "datasets", "accelerate")
 MARKS_SHOWN = 12
+ENDS = {
+    "neutral": "suspects held out from it were treated as their content deserves.",
+    "levelled off": "suspects held out from it no longer came down. The purified model has the "
+    "mean of its weights after the last cycles.",
+    "cycles used up": "no more were configured.",
+}
 
 
 def provenance(command: str, *, seed: int, backbone: str | None = None) -> dict:
@@ -165,6 +171,8 @@ def purification_markdown(report: dict) -> str:
                 ],
             )
         )
+        cycles = len(report["distillation_history"])
+        lines.append(f"Distillation ended after cycle {cycles}: {ENDS[report['stopped']]}")
     lines += [
         "",
         "A low attack success rate alone proves nothing: check the purified model with "

@@ -24,7 +24,7 @@ def test_the_paper_configuration_is_the_published_recipe():
     assert (stage2.rows_per_class, stage2.suspects, stage2.cycles) == (320, 32, 50)
     assert (stage2.temperature, stage2.schedule, stage2.punish) == (2.5, "alternate", "unbounded")
     assert stage2.transplant_every is None
-    assert stage2.stop_neutral is None
+    assert (stage2.stop_neutral, stage2.patience) == (None, None)
     for stage in (stage1, stage2):
         assert (stage.alpha, stage.lr, stage.batch_size) == (0.3, 3e-5, 16)
 

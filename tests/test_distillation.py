@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from bedkd import data, distillation
 from bedkd.distillation import DistillationConfig, distil, draw_suspects, transplant
@@ -188,13 +189,48 @@ def test_stopping_when_suspects_look_neutral(victim, tokenizer, parts):
     assert (len(lax), len(strict)) == (2, 4)  # two cycles in a row
 
 
+def ended(given, **options):
+    """After how many of these cycles it ends, and why; a student of one weight counts them."""
+    student = torch.nn.Linear(1, 1, bias=False)
+    stopping = distillation._Stopping(replace(CONFIG, **options))
+    history = []
+    for share in given:
+        history.append({"suspects_given_label": share, "neutral": 0.15})
+        torch.nn.init.constant_(student.weight, len(history))
+        stopping.after_cycle(history, student)
+        if stopping.reason:
+            break
+    return len(history), stopping.reason, {k: float(v) for k, v in stopping.mean.items()}
+
+
 @pytest.mark.parametrize(
-    ("given", "stops"),
-    [([0.1], False), ([0.9, 0.1], False), ([0.1, 0.9, 0.1], False), ([0.9, 0.2, 0.1], True)],
+    ("given", "reason"),
+    [([0.1], None), ([0.9, 0.1], None), ([0.1, 0.9, 0.1], None), ([0.9, 0.2, 0.1], "neutral")],
 )
-def test_one_neutral_cycle_is_not_enough(given, stops):
-    history = [{"suspects_given_label": share, "neutral": 0.15} for share in given]
-    assert distillation._neutral(history, 0.05) is stops
+def test_one_neutral_cycle_is_not_enough(given, reason):
+    assert ended(given)[:2] == (len(given), reason)
+
+
+def test_it_ends_when_suspects_have_levelled_off():
+    # Down by more than the margin of 0.05 in cycles 1, 2 and 5; then three cycles bring too little.
+    given = [0.9, 0.6, 0.58, 0.62, 0.5, 0.46, 0.52, 0.47, 0.3]
+    assert ended(given, patience=3) == (8, "levelled off", {"weight": (6 + 7 + 8) / 3})
+    assert ended(given, patience=4)[1] is None
+    assert ended(given, patience=None)[1] is None
+    assert ended(given, patience=3, stop_neutral=None)[1] is None
+
+
+def test_a_student_that_levelled_off_has_mean_weights(victim, tokenizer, parts, weights):
+    seen = []
+    config = replace(CONFIG, cycles=9, patience=2, stop_neutral=0.0, lr=1e-6)  # hardly moves
+    result = distil(
+        victim, tokenizer, *parts, config, watch=lambda model: seen.append(weights(model)) or {}
+    )
+    assert (result.stopped, len(result.history)) == ("levelled off", 3)
+    for name, weight in result.student.named_parameters():
+        mean = (seen[1][name] + seen[2][name]) / 2
+        torch.testing.assert_close(weight.detach(), torch.from_numpy(mean))
+    assert distil(victim, tokenizer, *parts, CONFIG).stopped == "cycles used up"
 
 
 def test_suspects_that_decide_when_to_stop_are_never_trained_on(

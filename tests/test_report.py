@@ -67,6 +67,7 @@ def purification(**changes):
                 "neutral": 0.1,
             }
         ],
+        "stopped": "levelled off",
         **changes,
     }
 
@@ -80,6 +81,7 @@ def test_purification_report_says_what_was_done():
         "3 of",
         "be careful",
         "0.93",
+        "ended after cycle 1: suspects held out from it no longer came down.",
     ):
         assert part in text
     assert "byte for byte" not in text
