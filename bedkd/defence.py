@@ -36,6 +36,9 @@ class BeDKDConfig:
         seed_share: largest estimated share of clean rows among the suspects that the surface
             witness first learns from; it may be larger than the mapping's ``false_share``, which
             holds for those it learns from next and for the final suspects.
+        sure_share: the same for suspects that the repair is drawn from, with witnesses, and where
+            any rows pass it. Clean rows that are hard to tell were learned by heart if the model
+            was trained on them, and trusted rows were not: the estimate is too low for them.
         least_suspects: with fewer suspected rows the verdict is "no evidence of a backdoor".
         least_shared: with ``surface``, the same verdict if the suspects cannot be told from
             trusted rows by their words at least so well, an AUROC.
@@ -48,6 +51,7 @@ class BeDKDConfig:
     surface: bool = True
     splices: SpliceConfig | None = field(default_factory=SpliceConfig)
     seed_share: float = 0.2
+    sure_share: float = 0.025
     least_suspects: int = 16
     least_shared: float = 0.7
 
@@ -293,7 +297,7 @@ def purify(
     seconds = {"detection": time.perf_counter() - start}
 
     enough = found.evidence
-    candidates = found.suspected
+    candidates = found.sure
     if not enough and force:
         candidates = found.scores.agrees
         warnings.append("forced: without evidence, on the rows with the highest scores")

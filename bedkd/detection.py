@@ -46,6 +46,8 @@ class Detection:
             those whose content disagrees most with their label are the easiest to win back, and
             say too little of the others.
         suspected: (N,) bool.
+        sure: (N,) bool, those of the suspected rows that also pass the stricter ``sure_share``; all
+            of them if none does.
         threshold: on ``suspicion``, or on the power of splices if rows were found by that; infinity
             if no row is suspected.
         deserved: which labels the content deserves, (N, K), rows sum to 1; None if the content
@@ -66,6 +68,7 @@ class Detection:
     suspicion: np.ndarray
     trigger: np.ndarray
     suspected: np.ndarray
+    sure: np.ndarray
     threshold: float
     deserved: np.ndarray | None
     marks: list[str]
@@ -112,6 +115,7 @@ def detect(
             scores.suspicion,
             scores.suspicion,
             suspected,
+            suspected,
             mapping.threshold(scores),
             None,
             [],
@@ -146,6 +150,7 @@ def detect(
         total_null = null + seen.trusted[len(mapping_rows) :]
         shared = seen.shared
     suspected, limit = above(total, total_null, config.mapping.false_share)
+    sure = suspected & above(total, total_null, config.sure_share)[0]
     enough = int(suspected.sum()) >= config.least_suspects
     if config.surface:
         enough = enough and shared is not None and shared >= config.least_shared
@@ -160,6 +165,7 @@ def detect(
             least = min(least, found.least)
         if found.evidence:
             suspected, limit, enough = found.suspected, found.threshold, True
+            sure = suspected
             total, trigger = suspicion + found.surface, student + found.surface
             shared = found.shared
     deserved, marks = None, []
@@ -186,6 +192,7 @@ def detect(
         total,
         trigger,
         suspected,
+        sure if sure.any() else suspected,
         limit,
         deserved,
         marks,

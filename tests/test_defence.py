@@ -214,6 +214,22 @@ def test_rows_for_the_repair_are_drawn_by_the_trigger_evidence(run, acting_confi
     assert result.punished.tolist() == np.flatnonzero(result.suspected)[::-1][:32].tolist()
 
 
+def test_the_repair_is_drawn_from_the_surest_suspects(run, acting_config):
+    many = replace(acting_config.distillation, suspects=10_000)
+
+    def drawn(share):
+        result = run(replace(acting_config, distillation=many, sure_share=share))
+        return result, np.zeros(len(result.suspected), bool), result.punished
+
+    result, sure, rows = drawn(0.7)
+    sure[rows] = True
+    others = result.suspected & ~sure
+    assert sure.any() and others.any() and not (sure & ~result.suspected).any()
+    assert result.suspicion[sure].min() > result.suspicion[others].max()
+    result, _, rows = drawn(1e-9)  # no row is so sure
+    assert set(rows) == set(np.flatnonzero(result.suspected))
+
+
 @pytest.mark.parametrize("content", [False, True])
 def test_trigger_evidence_is_all_evidence_but_content(run, acting_config, content, monkeypatch):
     seen = []
