@@ -28,6 +28,7 @@ from bedkd.engine import accelerator
 from bedkd.errors import InputError
 from bedkd.evaluation import asr_by_word, evaluate
 from bedkd.files import write_json
+from bedkd.mapping import MappingConfig
 from bedkd.training import TrainingConfig, fine_tune
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ CONFIGS = {
     "mapping-alone": lambda: BeDKDConfig(
         content=False, surface=False, distillation=DistillationConfig(punish="bounded")
     ),
+    "all-suspects": lambda: BeDKDConfig(sure_share=MappingConfig().false_share),
+    "all-cycles": lambda: _without(patience=None),
 }
 
 # The published grid: which attacks are run on which data set.

@@ -244,6 +244,9 @@ def test_configurations_differ_in_what_their_names_say():
     assert stage["mapping-alone"] == stage["bounded"]
     alone = experiments.CONFIGS["mapping-alone"]()
     assert (alone.content, alone.surface) == (False, False)
+    assert stage["all-cycles"] == replace(default.distillation, patience=None)
+    lax = replace(default, sure_share=default.mapping.false_share)
+    assert experiments.CONFIGS["all-suspects"]() == lax
 
 
 def test_chapters_share_one_cell_a_profile():

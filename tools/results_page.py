@@ -79,8 +79,10 @@ One victim a row group, one change at a time. *Suspects* says whose rows the rep
 training set. The oracle separates what detection misses from what the repair cannot do; random rows
 show what the repair does without detection. `transplants-alone` neither punishes nor relabels,
 `relabel-alone` has no transplants, `punish-alone` punishes with the bounded loss and has no
-transplants, `bounded` has both, `mapping-alone` is `bounded` without the two witnesses. What is not
-in the table has not been measured with the present default.
+transplants, `bounded` has both, `mapping-alone` is `bounded` without the two witnesses. With
+`all-suspects` the repair is drawn from all suspects and not only from the surest; `all-cycles` goes
+on where held-out suspects no longer come down. What is not in the table has not been measured with
+the present default.
 
 """
 CONDITIONS = """\
