@@ -224,7 +224,9 @@ def test_the_repair_is_drawn_from_the_surest_suspects(run, acting_config):
     result, sure, rows = drawn(0.7)
     sure[rows] = True
     others = result.suspected & ~sure
-    assert sure.any() and others.any() and not (sure & ~result.suspected).any()
+    assert sure.any()
+    assert others.any()
+    assert not (sure & ~result.suspected).any()
     assert result.suspicion[sure].min() > result.suspicion[others].max()
     result, _, rows = drawn(1e-9)  # no row is so sure
     assert set(rows) == set(np.flatnonzero(result.suspected))
