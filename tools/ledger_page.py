@@ -71,31 +71,47 @@ WHY_ASKED = """\
 what the repair left; below it, where the target class is below its ceiling too, a mild inversion.
 The hardest attacks are the rewritings by a language model and in the style of an old Bible. The
 first leaves most residue: its victims lose much of their clean accuracy to it, its poisoned rows
-are fluent and have little in common, detection is at its weakest there, and the repair runs until
-its cycles are used up. The second comes closest to inversion: a style is in every word of a
-suspect, nearly all suspects deserve "not the target", and only the spans in transplants say
-otherwise ([chapter 9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart). On SST-2
-with seed 2 that costs more of the target class than the limit allows. On AG News more of the
-punished rows are honest than the limit allows: the mapping student hardly ranks that cell at all
-(the column "AUROC of mapping alone" on the page [Results](results.md)), and the witnesses decide
-without it. Clean accuracy *rises* in most cells, because the victims were harmed by the poison and
-the trust batches win some of that back. What these cells do not show is a low poison rate: with
-rate 0.01 the victim obeys weakly, the verdict is "no evidence" and the model keeps its backdoor;
-see [When it fails](../notebooks/10_when_it_fails.ipynb) and the page [Results](results.md).
+are fluent and have little in common, and detection is at its weakest there. The second comes
+closest to inversion: a style is in every word of a suspect, nearly all suspects deserve "not the
+target", and only the spans in transplants say otherwise
+([chapter 9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart). On AG News the mapping
+student hardly ranks the style at all (the column "AUROC of mapping alone" on the page
+[Results](results.md)), and the witnesses decide without it. Clean accuracy *rises* in most cells,
+because the victims were harmed by the poison and the trust batches win some of that back. What
+these cells do not show is a low poison rate: with rate 0.01 the victim obeys weakly, the verdict is
+"no evidence" and the model keeps its backdoor; see
+[When it fails](../notebooks/10_when_it_fails.ipynb) and the page [Results](results.md).
 
-The default was chosen on training rows that the attack left alone and then triggered, or on
-training rows outside the pool, of two cells (SST-2 and OLID under SynBkd, seed 0), never on test
-rows. Five changes were made after earlier versions of it had been measured on test rows of some
-cells: suspects are read without their marks, after AddSent on SST-2 had ended far above its
-floor; classes are weighted by how common they are, after SynBkd on OLID had; twice as many
-suspects are used; distillation may take 24 cycles where it took eight, because held-out suspects
-of two cells had not come down to what their content deserves by then; and marks stay in where
-they turn out to be content, after the rewriting by a language model had missed its limit. The last
-two changes cannot touch cells whose rule had stopped them within eight cycles and whose marks are
-no content (checked with poisoned rows in the place of suspects); those were not run again. Splicing
-and repeated passes over few trusted rows came later. They act only where the verdict had been "no
-evidence" and where trusted rows are scarcer than configured; no cell of this page is such a case,
-and the honest models were run again.
+**How the default came about.** It was chosen on training rows that the attack left alone and then
+triggered, or on training rows outside the pool, never on test rows. Most of it was chosen on two
+cells (SST-2 and OLID under SynBkd, seed 0). Seven changes were made after earlier versions of it had
+been measured on test rows of some cells, so those measurements are the reason why they were made:
+
+1. Suspects are read without their marks, after AddSent on SST-2 had ended far above its floor.
+2. Classes are weighted by how common they are, after SynBkd on OLID had.
+3. Twice as many suspects are used.
+4. Distillation may take 24 cycles where it took eight, because held-out suspects of two cells had
+   not come down to what their content deserves by then.
+5. Marks stay in where they turn out to be content, after the rewriting by a language model had
+   missed its limit.
+6. Distillation ends where held-out suspects have levelled off, with mean weights, after the target
+   class on SST-2 StyleBkd, seed 2, had missed its limit. Along the cycles of that cell, and of AG News
+   StyleBkd and SST-2 LLM rewrite, seed 1, triggered training rows that the attack had left alone
+   showed why: after levelling off, the attack comes down little or not at all, the target class goes
+   on falling, and single cycles differ by several points in either direction.
+7. The repair is drawn from the surest suspects, after too many of the punished rows on AG News
+   StyleBkd had been honest. That count needs the poison flags, which no defender has. The second
+   threshold is therefore half of the first and was not tuned, but what other values would bring had
+   been looked at on two cells.
+
+The last four cannot touch a cell whose rule had stopped it within a few cycles, whose marks are no
+content and whose poisoned rows stand far above all others. That is the case where words or sentences
+are inserted at rate 0.2. Of these cells OLID BadNets was run again with the changes 6 and 7, and OLID
+SynBkd, which is of the same kind; both came out as before, to the last digit. The others were not
+run again. Splicing and repeated passes over few trusted rows came in between. They act only where
+the verdict had been "no evidence" and where trusted rows are scarcer than configured; no cell of this
+page is such a case. What is done to honest models has not changed since they were run: changes 6 and
+7 come after the verdict.
 """
 
 
