@@ -63,8 +63,8 @@ class DistillationConfig:
             target.
         patience: with ``stop_neutral``, stop too if so many cycles in a row brought the held-out
             suspects no further down than the margin, and give the student the mean of its weights
-            after these cycles. Where suspects have levelled off, more cycles mostly teach that the
-            trigger means "not the target", and single cycles differ by chance. None goes on.
+            after these cycles. From there on more cycles gain little and may begin to teach that
+            the trigger means "not the target", and single cycles differ by chance. None goes on.
     """
 
     rows_per_class: int = 240

@@ -73,19 +73,20 @@ The hardest attacks are the rewritings by a language model and in the style of a
 first leaves most residue: its victims lose much of their clean accuracy to it, its poisoned rows
 are fluent and have little in common, and detection is at its weakest there. The second comes
 closest to inversion: a style is in every word of a suspect, nearly all suspects deserve "not the
-target", and only the spans in transplants say otherwise
-([chapter 9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart). On AG News the mapping
-student hardly ranks the style at all (the column "AUROC of mapping alone" on the page
+target", and only the spans in transplants say otherwise ([chapter
+9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart). On AG News the mapping student
+hardly ranks the style at all (the column "AUROC of mapping alone" on the page
 [Results](results.md)), and the witnesses decide without it. Clean accuracy *rises* in most cells,
 because the victims were harmed by the poison and the trust batches win some of that back. What
 these cells do not show is a low poison rate: with rate 0.01 the victim obeys weakly, the verdict is
-"no evidence" and the model keeps its backdoor; see
-[When it fails](../notebooks/10_when_it_fails.ipynb) and the page [Results](results.md).
+"no evidence" and the model keeps its backdoor; see [When it
+fails](../notebooks/10_when_it_fails.ipynb) and the page [Results](results.md).
 
 **How the default came about.** It was chosen on training rows that the attack left alone and then
 triggered, or on training rows outside the pool, never on test rows. Most of it was chosen on two
-cells (SST-2 and OLID under SynBkd, seed 0). Seven changes were made after earlier versions of it had
-been measured on test rows of some cells, so those measurements are the reason why they were made:
+cells (SST-2 and OLID under SynBkd, seed 0). Seven changes were made after earlier versions of it
+had been measured on test rows of some cells, so those measurements are the reason why they were
+made:
 
 1. Suspects are read without their marks, after AddSent on SST-2 had ended far above its floor.
 2. Classes are weighted by how common they are, after SynBkd on OLID had.
@@ -95,23 +96,25 @@ been measured on test rows of some cells, so those measurements are the reason w
 5. Marks stay in where they turn out to be content, after the rewriting by a language model had
    missed its limit.
 6. Distillation ends where held-out suspects have levelled off, with mean weights, after the target
-   class on SST-2 StyleBkd, seed 2, had missed its limit. Along the cycles of that cell, and of AG News
-   StyleBkd and SST-2 LLM rewrite, seed 1, triggered training rows that the attack had left alone
-   showed why: after levelling off, the attack comes down little or not at all, the target class goes
-   on falling, and single cycles differ by several points in either direction.
+   class on SST-2 StyleBkd, seed 2, had missed its limit. Along the cycles of that cell, judged by
+   triggered training rows that the attack had left alone, the attack came down no further after
+   levelling off while the target class went on falling; there, on AG News StyleBkd and on SST-2 LLM
+   rewrite, seed 1, single cycles differed by several points in either direction. On other victims
+   the rule gains time and little else: see the lines `all-cycles` on the page
+   [Results](results.md).
 7. The repair is drawn from the surest suspects, after too many of the punished rows on AG News
    StyleBkd had been honest. That count needs the poison flags, which no defender has. The second
    threshold is therefore half of the first and was not tuned, but what other values would bring had
    been looked at on two cells.
 
 The last four cannot touch a cell whose rule had stopped it within a few cycles, whose marks are no
-content and whose poisoned rows stand far above all others. That is the case where words or sentences
-are inserted at rate 0.2. Of these cells OLID BadNets was run again with the changes 6 and 7, and OLID
-SynBkd, which is of the same kind; both came out as before, to the last digit. The others were not
-run again. Splicing and repeated passes over few trusted rows came in between. They act only where
-the verdict had been "no evidence" and where trusted rows are scarcer than configured; no cell of this
-page is such a case. What is done to honest models has not changed since they were run: changes 6 and
-7 come after the verdict.
+content and whose poisoned rows stand far above all others. That is the case where words or
+sentences are inserted at rate 0.2. Of these cells OLID BadNets was run again with the changes 6 and
+7, and OLID SynBkd, which is of the same kind; both came out as before, to the last digit. The
+others were not run again. Splicing and repeated passes over few trusted rows came in between. They
+act only where the verdict had been "no evidence" and where trusted rows are scarcer than
+configured; no cell of this page is such a case. What is done to honest models has not changed since
+they were run: changes 6 and 7 come after the verdict.
 """
 
 
