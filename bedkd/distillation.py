@@ -64,7 +64,8 @@ class DistillationConfig:
         patience: with ``stop_neutral``, stop too if so many cycles in a row brought the held-out
             suspects no further down than the margin, and give the student the mean of its weights
             after these cycles. From there on more cycles gain little and may begin to teach that
-            the trigger means "not the target", and single cycles differ by chance. None goes on.
+            the trigger means "not the target", and single cycles differ by chance. None goes on; so
+            it does if held-out suspects are so few that one of them is more than the margin.
     """
 
     rows_per_class: int = 240
@@ -194,7 +195,7 @@ def distil(
     losses: dict[str, list[float]] = {}
     aims = deserved[used] if relabel else None
     plan = _Plan(model, tokenizer, trusted, suspects.select(used), rows, bad, aims, config)
-    stopping = _Stopping(config)
+    stopping = _Stopping(config, reserve)
 
     def neutral(answers: np.ndarray) -> float:
         """How often held-out suspects would get their given label without a trigger."""
@@ -253,8 +254,10 @@ class _Stopping:
     """Whether to stop, asked after every cycle: ``reason`` is None until there is one. ``mean`` are
     the student's weights, averaged over the cycles since held-out suspects last came down."""
 
-    def __init__(self, config: DistillationConfig):
+    def __init__(self, config: DistillationConfig, watched: int):
         self.margin, self.patience = config.stop_neutral, config.patience
+        if self.margin is not None and watched * self.margin < 1:
+            self.patience = None
         self.reason: str | None = None
         self.mean: dict[str, torch.Tensor] = {}
         self.lowest, self.since = math.inf, 0

@@ -189,10 +189,10 @@ def test_stopping_when_suspects_look_neutral(victim, tokenizer, parts):
     assert (len(lax), len(strict)) == (2, 4)  # two cycles in a row
 
 
-def ended(given, **options):
+def ended(given, watched=40, **options):
     """After how many of these cycles it ends, and why; a student of one weight counts them."""
     student = torch.nn.Linear(1, 1, bias=False)
-    stopping = distillation._Stopping(replace(CONFIG, **options))
+    stopping = distillation._Stopping(replace(CONFIG, **options), watched)
     history = []
     for share in given:
         history.append({"suspects_given_label": share, "neutral": 0.15})
@@ -218,11 +218,12 @@ def test_it_ends_when_suspects_have_levelled_off():
     assert ended(given, patience=4)[1] is None
     assert ended(given, patience=None)[1] is None
     assert ended(given, patience=3, stop_neutral=None)[1] is None
+    assert ended(given, watched=19, patience=3)[1] is None  # one row is more than the margin
 
 
 def test_a_student_that_levelled_off_has_mean_weights(victim, tokenizer, parts, weights):
     seen = []
-    config = replace(CONFIG, cycles=9, patience=2, stop_neutral=0.0, lr=1e-6)  # hardly moves
+    config = replace(CONFIG, cycles=9, patience=2, stop_neutral=0.2, lr=1e-6)  # hardly moves
     result = distil(
         victim, tokenizer, *parts, config, watch=lambda model: seen.append(weights(model)) or {}
     )
