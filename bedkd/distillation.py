@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -61,11 +62,12 @@ class DistillationConfig:
             be luck); None runs all cycles (the paper). Neutral is what their content deserves,
             with ``relabel``, and otherwise how often trusted rows of other classes are called the
             target.
-        patience: with ``stop_neutral``, stop too if so many cycles in a row brought the held-out
-            suspects no further down than the margin, and give the student the mean of its weights
-            after these cycles. From there on more cycles gain little and may begin to teach that
-            the trigger means "not the target", and single cycles differ by chance. None goes on; so
-            it does if held-out suspects are so few that one of them is more than the margin.
+        patience: with ``stop_neutral``, stop too if in the mean over so many cycles held-out
+            suspects came no further down than the margin below their mean over as many cycles
+            before, and give the student the mean of its weights over the last of these cycles.
+            From there on more cycles gain little and may begin to teach that the trigger means
+            "not the target", and single cycles differ by chance. None goes on; so it does if
+            held-out suspects are so few that one of them is more than the margin.
     """
 
     rows_per_class: int = 240
@@ -246,44 +248,39 @@ def distil(
         description="distillation",
     )
     if stopping.reason == LEVELLED_OFF:
-        student.load_state_dict(stopping.mean, strict=False)
+        student.load_state_dict(stopping.mean_weights(), strict=False)
     return Distilled(student, history, stopping.reason or "cycles used up")
 
 
 class _Stopping:
-    """Whether to stop, asked after every cycle: ``reason`` is None until there is one. ``mean`` are
-    the student's weights, averaged over the cycles since held-out suspects last came down."""
+    """Whether to stop, asked after every cycle: ``reason`` is None until there is one."""
 
     def __init__(self, config: DistillationConfig, watched: int):
         self.margin, self.patience = config.stop_neutral, config.patience
         if self.margin is not None and watched * self.margin < 1:
             self.patience = None
         self.reason: str | None = None
-        self.mean: dict[str, torch.Tensor] = {}
-        self.lowest, self.since = math.inf, 0
+        self.recent: deque[dict[str, torch.Tensor]] = deque(maxlen=self.patience)
 
     def after_cycle(self, history: list[dict], student: PreTrainedModel) -> None:
         if self.margin is None:
             return
-        last = history[-2:]
-        if len(last) == 2 and all(
-            record["suspects_given_label"] <= record["neutral"] + self.margin for record in last
-        ):
+        given = [record["suspects_given_label"] for record in history]
+        neutral = [record["neutral"] for record in history]
+        if len(given) > 1 and all(given[i] <= neutral[i] + self.margin for i in (-1, -2)):
             self.reason = NEUTRAL
         elif self.patience is not None:
-            self._level(history[-1]["suspects_given_label"], student)
+            # Not on the accelerator: several copies of the weights may not fit there.
+            weights = {name: w.detach().cpu().clone() for name, w in student.named_parameters()}
+            self.recent.append(weights)
+            before, last = given[-2 * self.patience : -self.patience], given[-self.patience :]
+            if len(before) == self.patience and np.mean(last) >= np.mean(before) - self.margin:
+                self.reason = LEVELLED_OFF
 
-    def _level(self, share: float, student: PreTrainedModel) -> None:
-        if share < self.lowest - self.margin:
-            self.lowest, self.since, self.mean = share, 0, {}
-            return
-        self.since += 1
-        for name, weights in student.named_parameters():
-            weights = weights.detach()
-            mean = self.mean.setdefault(name, weights.clone())
-            mean += (weights - mean) / self.since
-        if self.since == self.patience:
-            self.reason = LEVELLED_OFF
+    def mean_weights(self) -> dict[str, torch.Tensor]:
+        """Over the last ``patience`` cycles."""
+        names = self.recent[0]
+        return {name: torch.stack([w[name] for w in self.recent]).mean(dim=0) for name in names}
 
 
 class _Plan:

@@ -200,7 +200,8 @@ def ended(given, watched=40, **options):
         stopping.after_cycle(history, student)
         if stopping.reason:
             break
-    return len(history), stopping.reason, {k: float(v) for k, v in stopping.mean.items()}
+    mean = stopping.mean_weights()["weight"].item() if stopping.reason == "levelled off" else None
+    return len(history), stopping.reason, mean
 
 
 @pytest.mark.parametrize(
@@ -212,13 +213,14 @@ def test_one_neutral_cycle_is_not_enough(given, reason):
 
 
 def test_it_ends_when_suspects_have_levelled_off():
-    # Down by more than the margin of 0.05 in cycles 1, 2 and 5; then three cycles bring too little.
-    given = [0.9, 0.6, 0.58, 0.62, 0.5, 0.46, 0.52, 0.47, 0.3]
-    assert ended(given, patience=3) == (8, "levelled off", {"weight": (6 + 7 + 8) / 3})
-    assert ended(given, patience=4)[1] is None
+    # Means over two cycles: 0.75, 0.6, 0.5, 0.46, and of the pairs in between 0.65, 0.55, 0.49.
+    given = [0.8, 0.7, 0.6, 0.6, 0.5, 0.5, 0.48, 0.44, 0.3]
+    assert ended(given, patience=2) == (8, "levelled off", 7.5)
+    assert ended(given, patience=2, stop_neutral=0.11)[:2] == (5, "levelled off")
+    assert ended(given, patience=5)[1] is None  # there are not twice five cycles
     assert ended(given, patience=None)[1] is None
-    assert ended(given, patience=3, stop_neutral=None)[1] is None
-    assert ended(given, watched=19, patience=3)[1] is None  # one row is more than the margin
+    assert ended(given, patience=2, stop_neutral=None)[1] is None
+    assert ended(given, watched=19, patience=2)[1] is None  # one row is more than the margin
 
 
 def test_a_student_that_levelled_off_has_mean_weights(victim, tokenizer, parts, weights):
@@ -227,9 +229,9 @@ def test_a_student_that_levelled_off_has_mean_weights(victim, tokenizer, parts, 
     result = distil(
         victim, tokenizer, *parts, config, watch=lambda model: seen.append(weights(model)) or {}
     )
-    assert (result.stopped, len(result.history)) == ("levelled off", 3)
+    assert (result.stopped, len(result.history)) == ("levelled off", 4)
     for name, weight in result.student.named_parameters():
-        mean = (seen[1][name] + seen[2][name]) / 2
+        mean = (seen[2][name] + seen[3][name]) / 2
         torch.testing.assert_close(weight.detach(), torch.from_numpy(mean))
     assert distil(victim, tokenizer, *parts, CONFIG).stopped == "cycles used up"
 

@@ -99,9 +99,10 @@ made:
    class on SST-2 StyleBkd, seed 2, had missed its limit. Along the cycles of that cell, judged by
    triggered training rows that the attack had left alone, the attack came down no further after
    levelling off while the target class went on falling; there, on AG News StyleBkd and on SST-2 LLM
-   rewrite, seed 1, single cycles differed by several points in either direction. On other victims
-   the rule gains time and little else: see the lines `all-cycles` on the page
-   [Results](results.md).
+   rewrite, seed 1, single cycles differed by several points in either direction. A first version of
+   the rule compared single cycles, stopped SST-2 LLM rewrite, seed 2, too early and missed a limit
+   there; the present one compares means over four cycles. On other victims it gains time and little
+   else: see the lines `all-cycles` on the page [Results](results.md).
 7. The repair is drawn from the surest suspects, after too many of the punished rows on AG News
    StyleBkd had been honest. That count needs the poison flags, which no defender has. The second
    threshold is therefore half of the first and was not tuned, but what other values would bring had
