@@ -31,7 +31,8 @@ from bedkd.training import checked_rows
 
 PUNISHMENTS = ("unbounded", "bounded", "relabel", "none")
 
-NEUTRAL, LEVELLED_OFF = "neutral", "levelled off"
+# Why distillation ended.
+NEUTRAL, LEVELLED_OFF, USED_UP = "neutral", "levelled off", "cycles used up"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class DistillationConfig:
             raise InputError(f"schedule={self.schedule!r}: choose alternate or interleave")
         if self.draw not in ("top", "random"):
             raise InputError(f"draw={self.draw!r}: choose top or random")
+        if self.patience is not None and self.patience < 1:
+            raise InputError(f"patience={self.patience}: must be at least 1, or None")
         if self.breadth < 1:
             raise InputError(f"breadth={self.breadth}: must be at least 1")
         if self.schedule == "alternate" and self.transplant_every is not None:
@@ -249,7 +252,7 @@ def distil(
     )
     if stopping.reason == LEVELLED_OFF:
         student.load_state_dict(stopping.mean_weights(), strict=False)
-    return Distilled(student, history, stopping.reason or "cycles used up")
+    return Distilled(student, history, stopping.reason or USED_UP)
 
 
 class _Stopping:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from bedkd.distillation import LEVELLED_OFF, NEUTRAL, USED_UP
 from bedkd.engine import accelerator
 from bedkd.errors import InputError
 from bedkd.models import device
@@ -17,10 +18,10 @@ from bedkd.models import device
 PACKAGES = ("bedkd", "torch", "transformers", "datasets", "accelerate")
 MARKS_SHOWN = 12
 ENDS = {
-    "neutral": "suspects held out from it were treated as their content deserves.",
-    "levelled off": "suspects held out from it no longer came down. The purified model has the "
+    NEUTRAL: "suspects held out from it were treated as their content deserves.",
+    LEVELLED_OFF: "suspects held out from it no longer came down. The purified model has the "
     "mean of its weights after the last cycles.",
-    "cycles used up": "no more were configured.",
+    USED_UP: "no more were configured.",
 }
 
 

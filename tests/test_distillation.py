@@ -313,6 +313,7 @@ def test_an_interruption_leaves_the_model_alone(victim, tokenizer, parts, weight
         ({"schedule": "never"}, "schedule='never'"),
         ({"draw": "best"}, "draw='best'"),
         ({"breadth": 0.5}, "breadth=0.5"),
+        ({"patience": 0}, "patience=0"),
         ({"schedule": "alternate"}, "transplants need schedule='interleave'"),
     ],
 )
