@@ -65,3 +65,12 @@ def test_cells_without_rows_of_the_target_class_are_left_out_of_its_limit():
     record["task"] = {"target": 1}
     record["defended"] |= {"racc_by_class": {"0": {"value": 1}}, "racc_ceiling_by_class": {}}
     assert ledger_page.LIMITS[-1].measured([record]) == ("–", None)
+
+
+def test_conditions_are_in_the_order_of_their_values():
+    def record(**conditions):
+        return {"cell": {"dataset": "sst2", "attack": "badnets"}, "conditions": conditions}
+
+    runs = [record(trusted=n, suspects=None) for n in (10, 160, 20)] + [record(suspects=4)]
+    ordered = [results_page.changed_text(r) for r in sorted(runs, key=results_page.condition)]
+    assert ordered == ["suspects 4", "trusted 10", "trusted 20", "trusted 160"]

@@ -284,7 +284,7 @@ def conditions() -> str:
         header += ["CACC", "ASR", "floor", "RACC", "ceiling"]
         rows = []
         for record in sorted(records, key=condition):
-            row = [*what([record])[:2], condition(record)[1], record["report"]["verdict"]]
+            row = [*what([record])[:2], changed_text(record), record["report"]["verdict"]]
             row.append(spread_text([record["detection"]["auroc"]], digits=3))
             row.append(cell_text([record["punished_precision"]["value"]]))
             keys = ("cacc", "asr", "asr_floor", "racc", "racc_ceiling")
@@ -295,11 +295,19 @@ def conditions() -> str:
     return "".join(parts)
 
 
-def condition(record: dict) -> tuple[str, str, float]:
-    """The attack, what was changed as text, and its first value, for sorting."""
-    changed = {key: value for key, value in record["conditions"].items() if value}
-    text = ", ".join(f"{key} {value:g}" for key, value in changed.items())
-    return record["cell"]["attack"], text, next(iter(changed.values()))
+def changed(record: dict) -> list[tuple[str, float]]:
+    """What the defender had otherwise than given."""
+    return [(key, value) for key, value in record["conditions"].items() if value]
+
+
+def changed_text(record: dict) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in changed(record))
+
+
+def condition(record: dict) -> tuple:
+    """For sorting: data and attack in the order of the book's names, then what was changed."""
+    order, cell = list(NAMES), record["cell"]
+    return order.index(cell["dataset"]), order.index(cell["attack"]), changed(record)
 
 
 def clean() -> str:
