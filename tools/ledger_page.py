@@ -222,12 +222,6 @@ def in_grid(cell: dict) -> bool:
     return known and (cell["rate"], cell["layers"], cell["setting"]) == (0.2, 3, "dirty")
 
 
-def shared(config: str) -> list[dict]:
-    """The cells of a configuration that every configuration was run on."""
-    names = [{name(r) for r in cells(c)} for c in CONFIGS]
-    return [r for r in cells(config) if all(name(r) in known for known in names)]
-
-
 def claim() -> str:
     header = ["data", "configuration", "cells", "ASR before", "after", "removed", "honest model"]
     header += ["short of the claim", "clean accuracy lost", "target class", "honest model there"]
@@ -266,15 +260,17 @@ def claim() -> str:
 
 
 def asked() -> str:
-    default, both = cells("default"), [shared(config) for config in CONFIGS]
-    header = ["quantity", "asked", f"`default`, {len(default)} cells", "met"]
-    header += [f"`{c}`, {len(both[0])} run with both" for c in CONFIGS]
+    records = {config: cells(config) for config in CONFIGS}
+    header = ["quantity", "asked"]
+    for config, found in records.items():
+        header += [f"`{config}`, {len(found)} cells", "met"]
     rows = []
     for limit in LIMITS:
-        measured, met = limit.measured(default)
-        bound = f"{'≥' if limit.at_least else '≤'} {limit.bound:g}"
-        row = [limit.text, bound, measured, {True: "yes", False: "**no**", None: "–"}[met]]
-        rows.append([*row, *(limit.measured(records)[0] for records in both)])
+        row = [limit.text, f"{'≥' if limit.at_least else '≤'} {limit.bound:g}"]
+        for found in records.values():
+            measured, met = limit.measured(found)
+            row += [measured, {True: "yes", False: "**no**", None: "–"}[met]]
+        rows.append(row)
     return ASKED + table(header, rows) + "\n" + honest_models()
 
 
