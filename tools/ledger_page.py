@@ -19,6 +19,7 @@ from bedkd.report import table
 PAGE = ROOT / "book" / "ledger.md"
 CONFIGS = ("default", "paper")
 INSERTIONS = ("badnets", "addsent")
+FAR = 10  # percentage points, the limit for single cells
 CLAIMED = 98.0  # per cent of the ASR removed, abstract of arXiv 2508.01595
 
 INTRODUCTION = """\
@@ -43,15 +44,16 @@ triggered rows of the target class.
 
 """
 WHY_CLAIM = """\
-**Why the difference.** Where the released recipe comes near the claimed number it removes more than
-an honest model does, and the target class says how: it *inverts* the backdoor. Nearly all of its 32
-suspects say "not the target", nothing says otherwise, and fifty cycles of an unbounded loss drive
-that home; [chapter 8](../notebooks/08_removed_or_inverted.ipynb) shows the mechanism. Where many of
-the 32 are honest rows it leaves residue instead, and then falls short of the claim. The column
-*cells* says on how few victims that was seen. Our default stops where suspects are treated as their
-content deserves. It does not aim at more than the honest model removes, and on victims as small as
-these the honest model is far from the claim: it errs by itself. What is left between *removed* and
-*honest model* is residue.
+**Why the difference.** Where the released recipe comes near the claimed number, which it does
+after some insertions, it removes more than an honest model does, and the target class says how: it
+*inverts* the backdoor. Suspects say "not this label", nothing says otherwise, and fifty cycles of
+an unbounded loss drive that home; [chapter 8](../notebooks/08_removed_or_inverted.ipynb) shows the
+mechanism and, in its last figure, all victims. Elsewhere it leaves residue and falls short of the
+claim: many of its 32 suspects are honest rows, as the line on precision below says, and the
+poisoned ones are few. Our default stops where suspects are treated as their content deserves. It
+does not aim at more than the honest model removes, and on victims as small as these the honest
+model is far from the claim: it errs by itself. What is left between *removed* and *honest model*
+is residue.
 
 The paper's setting was not repeated here. Its tables were not available to us, and BERT-base was
 not run; a reader with a GPU can, see `bedkd reproduce --help`.
@@ -108,14 +110,9 @@ made:
    threshold is therefore half of the first and was not tuned, but what other values would bring had
    been looked at on two cells.
 
-The last four cannot touch a cell whose rule had stopped it within a few cycles, whose marks are no
-content and whose poisoned rows stand far above all others. That is the case where words or
-sentences are inserted at rate 0.2. Of these cells OLID BadNets was run again with the changes 6 and
-7, and OLID SynBkd, which is of the same kind; both came out as before, to the last digit. The
-others were not run again. Splicing and repeated passes over few trusted rows came in between. They
-act only where the verdict had been "no evidence" and where trusted rows are scarcer than
-configured; no cell of this page is such a case. What is done to honest models has not changed since
-they were run: changes 6 and 7 come after the verdict.
+All poisoned cells of this page were run again after the last of these changes, with nothing changed
+in between. Only the five honest models are older; what is done to them has not changed, because
+changes 6 and 7 come after the verdict.
 """
 
 
@@ -256,7 +253,22 @@ def claim() -> str:
                 found = [share(r["defended"], key, str(r["task"]["target"])) for r in records]
                 row.append(cell_text(found))
             rows.append(row)
-    return CLAIM + table(header, rows) + "\n" + WHY_CLAIM
+    return CLAIM + table(header, rows) + "\n" + corners() + WHY_CLAIM
+
+
+def corners() -> str:
+    """How many cells end with a residue, and how many inverted."""
+    said = []
+    for config in CONFIGS:
+        left = [above_floor(r) for r in cells(config)]
+        right = [value for value in map(target_class, cells(config)) if value is not None]
+        said.append(
+            f"With `{config}` ASR ends more than {FAR} points above its floor in "
+            f"{sum(value > FAR for value in left)} of {len(left)} cells, and the target class more "
+            f"than {FAR} points below its ceiling in {sum(value < -FAR for value in right)} of "
+            f"{len(right)}."
+        )
+    return " ".join(said) + "\n\n"
 
 
 def asked() -> str:
