@@ -73,15 +73,16 @@ WHY_ASKED = """\
 what the repair left; below it, where the target class is below its ceiling too, a mild inversion.
 The hardest attacks are the rewritings by a language model and in the style of an old Bible. The
 first leaves most residue: its victims lose much of their clean accuracy to it, its poisoned rows
-are fluent and have little in common, and detection is at its weakest there. The second comes
-closest to inversion: a style is in every word of a suspect, nearly all suspects deserve "not the
-target", and only the spans in transplants say otherwise ([chapter
-9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart). On AG News the mapping student
-hardly ranks the style at all (the column "AUROC of mapping alone" on the page
+are fluent and have little in common, and detection is at its weakest there. One insertion stands
+beside it, a sentence in OLID: held-out suspects level off above what their content deserves, and
+why is not known. The style comes closest to inversion: a style is in every word of a suspect,
+nearly all suspects deserve "not the target", and only the spans in transplants say otherwise
+([chapter 9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart). On AG News the
+mapping student hardly ranks the style at all (the column "AUROC of mapping alone" on the page
 [Results](results.md)), and the witnesses decide without it. Clean accuracy *rises* in most cells,
 because the victims were harmed by the poison and the trust batches win some of that back. What
-these cells do not show is a low poison rate: with rate 0.01 the victim obeys weakly, the verdict is
-"no evidence" and the model keeps its backdoor; see [When it
+these cells do not show is a low poison rate: with rate 0.01 the victim obeys weakly, the verdict
+is "no evidence" and the model keeps its backdoor; see [When it
 fails](../notebooks/10_when_it_fails.ipynb) and the page [Results](results.md).
 
 **How the default came about.** It was chosen on training rows that the attack left alone and then

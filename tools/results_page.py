@@ -86,8 +86,8 @@ the present default.
 
 """
 CONDITIONS = """\
-The same, with one change in what the defender has. The row "as given" of each attack is in the
-table above. [What each part is worth](../notebooks/09_what_each_part_is_worth.ipynb) draws these
+The configuration with one change in what the defender has. The row "as given" of each attack is in
+the table above. [What each part is worth](../notebooks/09_what_each_part_is_worth.ipynb) draws these
 numbers.
 
 """
