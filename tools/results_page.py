@@ -87,8 +87,8 @@ the present default.
 """
 CONDITIONS = """\
 The configuration with one change in what the defender has. The row "as given" of each attack is in
-the table above. [What each part is worth](../notebooks/09_what_each_part_is_worth.ipynb) draws these
-numbers.
+the table above. [What each part is worth](../notebooks/09_what_each_part_is_worth.ipynb) draws
+these numbers.
 
 """
 CLEAN = """\
