@@ -45,7 +45,7 @@ triggered rows of the target class.
 """
 WHY_CLAIM = """\
 **Why the difference.** Where the released recipe comes near the claimed number, which it does
-after some insertions, it removes more than an honest model does, and the target class says how: it
+after inserted sentences, it removes more than an honest model does, and the target class says how: it
 *inverts* the backdoor. Suspects say "not this label", nothing says otherwise, and fifty cycles of
 an unbounded loss drive that home; [chapter 8](../notebooks/08_removed_or_inverted.ipynb) shows the
 mechanism and, in its last figure, all victims. Elsewhere it leaves residue and falls short of the
