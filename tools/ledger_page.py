@@ -45,11 +45,11 @@ triggered rows of the target class.
 """
 WHY_CLAIM = """\
 **Why the difference.** Where the released recipe comes near the claimed number, which it does
-after inserted sentences, it removes more than an honest model does, and the target class says how: it
-*inverts* the backdoor. Suspects say "not this label", nothing says otherwise, and fifty cycles of
-an unbounded loss drive that home; [chapter 8](../notebooks/08_removed_or_inverted.ipynb) shows the
-mechanism and, in its last figure, all victims. Elsewhere it leaves residue and falls short of the
-claim: many of its 32 suspects are honest rows, as the line on precision below says, and the
+after inserted sentences, it removes more than an honest model does, and the target class says how:
+it *inverts* the backdoor. Suspects say "not this label", nothing says otherwise, and fifty cycles
+of an unbounded loss drive that home; [chapter 8](../notebooks/08_removed_or_inverted.ipynb) shows
+the mechanism and, in its last figure, all victims. Elsewhere it leaves residue and falls short of
+the claim: many of its 32 suspects are honest rows, as the line on precision below says, and the
 poisoned ones are few. Our default stops where suspects are treated as their content deserves. It
 does not aim at more than the honest model removes, and on victims as small as these the honest
 model is far from the claim: it errs by itself. What is left between *removed* and *honest model*
