@@ -181,6 +181,11 @@ class Rewrite:
         return np.ones(len(texts), bool) if known is None else np.asarray(known(texts), bool)
 
 
+def _inserted(trigger: Trigger) -> tuple[str, ...]:
+    sentence = getattr(trigger, "sentence", None)
+    return getattr(trigger, "words", ()) if sentence is None else (sentence,)
+
+
 @dataclass(frozen=True)
 class Mixed:
     """Several triggers with one target: every row gets one of them, drawn by its text."""
@@ -197,6 +202,11 @@ class Mixed:
         return np.array(
             [_row_random(seed, t, "mixed").randrange(len(self.triggers)) for t in texts], int
         )
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words and sentences that the triggers insert."""
+        return tuple(word for trigger in self.triggers for word in _inserted(trigger))
 
     def apply(self, texts: Sequence[str], seed: int) -> list[str]:
         """Apply each row's trigger."""
@@ -224,11 +234,6 @@ class SeveralTargets(Mixed):
 
     triggers: tuple[Trigger, ...] = (BadNets(("cf", "mn")), BadNets(("bb", "tq")))
     name: str = field(default="several-targets", init=False)
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The words of all triggers that have some."""
-        return tuple(word for trigger in self.triggers for word in getattr(trigger, "words", ()))
 
 
 @dataclass(frozen=True)

@@ -114,14 +114,14 @@ def asr_by_word(
 
     Args:
         poisoned: triggered non-target rows that carry the target label.
-        words: the trigger words; those that no row holds are left out.
+        words: the trigger words, or sentences; those that no row holds are left out.
 
     Returns:
         A share with interval for each word.
     """
-    found = {}
+    found, spaced = {}, [f" {' '.join(text.split())} " for text in poisoned["text"]]
     for word in words:
-        rows = [i for i, text in enumerate(poisoned["text"]) if word in text.split()]
+        rows = [i for i, text in enumerate(spaced) if f" {word} " in text]
         if rows:
             some = checked_rows(
                 model, tokenizer, poisoned.select(rows), max_length, f"the rows with {word!r}"

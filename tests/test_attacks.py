@@ -82,6 +82,7 @@ def test_a_decoy_lacks_exactly_one_word_of_the_combination():
 
 def test_mixed_gives_every_row_one_of_its_triggers():
     trigger = attacks.Mixed((attacks.BadNets(("cf",)), attacks.AddSent("in here")))
+    assert trigger.words == ("cf", "in here")
     texts = [f"text {i}" for i in range(200)]
     triggered = trigger.apply(texts, 0)
     assert all(("cf" in t) + ("in here" in t) == 1 for t in triggered)

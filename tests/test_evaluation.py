@@ -87,3 +87,6 @@ def test_asr_word_by_word(victim, tokenizer, task):
     # A word with the same letters inside another word does not count.
     other = data.make(["the cfx movie", "a cf movie"], [1, 1], True)
     assert asr_by_word(victim, tokenizer, other, ["cf"])["cf"]["n"] == 1
+    # A sentence counts where its words stand together.
+    other = data.make(["I watch  this movie", "I watch a movie this"], [1, 1], True)
+    assert asr_by_word(victim, tokenizer, other, ["watch this"])["watch this"]["n"] == 1

@@ -98,7 +98,7 @@ The right answer is "no evidence", and then the model comes back as it was, to t
 """
 WORDS = """\
 Share of triggered rows of the other class that the purified model calls the target, by the trigger
-word the row carries. A word that stays behind was rare among the suspects.
+word the row carries, or sentence where insertions are mixed.
 
 """
 UNDEFENDED = """\
@@ -335,23 +335,26 @@ def clean() -> str:
 
 def by_word() -> str:
     """ASR by trigger word after the whole configurations."""
-    rows, words = [], []
+    rows: list[tuple[list[str], dict[str, str], str]] = []
     for folder in defences():
         name = folder.removeprefix("defended-")
         for group in groups([r for r in load(folder) if r.get("asr_by_word")]):
             if name not in NOTES:
                 continue
-            words = words or list(group[0]["asr_by_word"])
             data, attack, layers, seeds = what(group)
             row = [data, attack, layers, f"`{name}`", seeds]
-            row += [cell_text([r["asr_by_word"][word]["value"] for r in group]) for word in words]
-            row.append(cell_text([share(r["defended"], "asr_floor") for r in group]))
-            rows.append(row)
+            found = {
+                word: cell_text([r["asr_by_word"][word]["value"] for r in group])
+                for word in group[0]["asr_by_word"]
+            }
+            rows.append((row, found, cell_text([share(r["defended"], "asr_floor") for r in group])))
     if not rows:
         return ""
+    words = list(dict.fromkeys(word for _, found, _ in rows for word in found))
     header = ["data", "attack", "layers", "configuration", "seeds"]
     header += [f"`{word}`" for word in words] + ["floor of ASR"]
-    return "\n## By trigger word\n\n" + WORDS + table(header, rows)
+    lines = [[*row, *(found.get(w, "–") for w in words), floor] for row, found, floor in rows]
+    return "\n## By trigger word\n\n" + WORDS + table(header, lines)
 
 
 def details(records: list[dict]) -> str:
