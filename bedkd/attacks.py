@@ -182,6 +182,7 @@ class Rewrite:
 
 
 def _inserted(trigger: Trigger) -> tuple[str, ...]:
+    """The words or the sentence that a trigger inserts, if it does."""
     sentence = getattr(trigger, "sentence", None)
     return getattr(trigger, "words", ()) if sentence is None else (sentence,)
 
@@ -256,8 +257,8 @@ class Covered:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The trigger words, if the trigger has some."""
-        return getattr(self.trigger, "words", ())
+        """The words or the sentence that the trigger inserts, if it does."""
+        return _inserted(self.trigger)
 
     def apply(self, texts: Sequence[str], seed: int) -> list[str]:
         """Apply the trigger; cover rows get it in the same way."""

@@ -74,3 +74,11 @@ def test_conditions_are_in_the_order_of_their_values():
     runs = [record(trusted=n, suspects=None) for n in (10, 160, 20)] + [record(suspects=4)]
     ordered = [results_page.changed_text(r) for r in sorted(runs, key=results_page.condition)]
     assert ordered == ["suspects 4", "trusted 10", "trusted 20", "trusted 160"]
+
+
+def test_both_configurations_were_judged_on_the_same_victims():
+    named = ({ledger_page.name(r): r for r in ledger_page.cells(c)} for c in ledger_page.CONFIGS)
+    default, paper = named
+    assert default.keys() == paper.keys()
+    for name, record in default.items():
+        assert record["undefended"] == paper[name]["undefended"], name

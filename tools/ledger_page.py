@@ -112,8 +112,8 @@ made:
    been looked at on two cells.
 
 All poisoned cells of this page were run again after the last of these changes, with nothing changed
-in between. Only the five honest models are older; what is done to them has not changed, because
-changes 6 and 7 come after the verdict.
+in the defence in between. Only the five honest models are older; what is done to them has not
+changed, because changes 6 and 7 come after the verdict.
 """
 
 
@@ -199,11 +199,11 @@ LIMITS = (
     Limit("precision of punished rows, mean", precision, 0.97, True, digits=3),
     Limit("precision of punished rows, each cell", precision, 0.90, True, each=True, digits=3),
     Limit("ASR above its floor, points, mean", above_floor, 3, False),
-    Limit("ASR above its floor, points, each cell", above_floor, 10, False, each=True),
+    Limit("ASR above its floor, points, each cell", above_floor, FAR, False, each=True),
     Limit("clean accuracy lost, points, mean", loss, 1, False),
     Limit("RACC against its ceiling, points, mean", below_ceiling, -3, True),
     Limit(
-        "target class against its ceiling, points, each cell", target_class, -10, True, each=True
+        "target class against its ceiling, points, each cell", target_class, -FAR, True, each=True
     ),
 )
 
@@ -261,8 +261,9 @@ def corners() -> str:
     """How many cells end with a residue, and how many inverted."""
     said = []
     for config in CONFIGS:
-        left = [above_floor(r) for r in cells(config)]
-        right = [value for value in map(target_class, cells(config)) if value is not None]
+        records = cells(config)
+        left = [above_floor(r) for r in records]
+        right = [value for value in map(target_class, records) if value is not None]
         said.append(
             f"With `{config}` ASR ends more than {FAR} points above its floor in "
             f"{sum(value > FAR for value in left)} of {len(left)} cells, and the target class more "
