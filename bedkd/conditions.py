@@ -1,8 +1,8 @@
 """What a defender has, made scarce or dirty on purpose: conditions of an experiment.
 
-A cell of the grid gives the defender the clean dev split and lets the configuration say how many
-suspects it uses. Here are fewer trusted rows, poisoned ones among them, wrong labels, and fewer or
-more suspects.
+A cell of the grid gives the defender the clean dev split, and the preset says how many flagged rows
+a repair uses. Here are fewer trusted rows, poisoned ones among them, wrong labels, and fewer or
+more flagged rows.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from datasets import Dataset
 
 from bedkd import data
 from bedkd.attacks import PoisonedTask, aims
-from bedkd.defence import BeDKDConfig
+from bedkd.detectors.directional_mapping import flip
 from bedkd.errors import InputError
-from bedkd.mapping import flip
+from bedkd.presets import Preset
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,20 @@ class Conditions:
     """Departures from what a cell gives the defender; the default departs in nothing.
 
     Attributes:
-        trusted: so many trusted rows a class, drawn at random; None for all of the dev split.
+        trusted_rows: number of trusted rows a class, drawn at random; None for all of dev.
         contaminated: share of the trusted rows that are poisoned: they carry the trigger, belong to
             another class and have the target label.
         mislabelled: share of the trusted rows with the next class's label (without any trigger).
-        suspects: at most so many suspected rows are distilled with; None as configured.
+        max_suspects: maximum number of flagged rows that the repair uses; None as in the preset.
     """
 
-    trusted: int | None = None
+    trusted_rows: int | None = None
     contaminated: float = 0.0
     mislabelled: float = 0.0
-    suspects: int | None = None
+    max_suspects: int | None = None
 
     def __post_init__(self):
-        for name in ("trusted", "suspects"):
+        for name in ("trusted_rows", "max_suspects"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}: give at least 1")
         for name in ("contaminated", "mislabelled"):
@@ -47,30 +47,31 @@ class Conditions:
     @property
     def name(self) -> str:
         """The departures as part of a file name, empty without any."""
-        return "-".join(f"{key}{value:g}" for key, value in self.to_dict().items() if value)
+        short = {"trusted_rows": "trusted", "max_suspects": "suspects"}
+        return "-".join(f"{short.get(k, k)}{v:g}" for k, v in self.to_dict().items() if v)
 
     def options(self) -> list[str]:
         """The departures as options of ``bedkd reproduce``."""
         names = {
-            "trusted": "--trusted-rows",
+            "trusted_rows": "--trusted-rows",
             "contaminated": "--contaminated",
             "mislabelled": "--mislabelled",
-            "suspects": "--suspect-rows",
+            "max_suspects": "--max-suspects",
         }
         return [f"{names[key]} {value:g}" for key, value in self.to_dict().items() if value]
 
     def to_dict(self) -> dict:
         return asdict(self)
 
-    def trusted_rows(self, task: PoisonedTask, seed: int) -> Dataset:
+    def draw_trusted(self, task: PoisonedTask, seed: int) -> Dataset:
         """The trusted rows of a task under these conditions.
 
         Raises:
             InputError: too few rows a class, or too few that can be poisoned.
         """
         rows = task.clean["dev"].select_columns(["text", "label"])
-        if self.trusted is not None:
-            rows, _ = data.balanced_split(rows, self.trusted, seed=seed)
+        if self.trusted_rows is not None:
+            rows, _ = data.balanced_split(rows, self.trusted_rows, seed=seed)
         texts, labels = list(rows["text"]), np.asarray(rows["label"], int)
         rng = np.random.default_rng(seed)
         count = round(self.contaminated * len(rows))
@@ -92,11 +93,11 @@ class Conditions:
         labels[wrong] = flip(labels[wrong], classes)
         return data.make(texts, labels, None)
 
-    def configured(self, config: BeDKDConfig) -> BeDKDConfig:
-        """A configuration under these conditions."""
-        if self.suspects is None:
-            return config
-        return replace(config, distillation=replace(config.distillation, suspects=self.suspects))
+    def applied(self, preset: Preset) -> Preset:
+        """A preset under these conditions."""
+        if self.max_suspects is None:
+            return preset
+        return preset._replace(repair=replace(preset.repair, max_suspects=self.max_suspects))
 
 
 AS_GIVEN = Conditions()

@@ -9,9 +9,10 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd import metrics
-from bedkd.engine import Rows, predict
 from bedkd.errors import InputError
-from bedkd.training import checked_rows
+from bedkd.training.batches import EncodedTexts, encode
+from bedkd.training.predict import predict
+from bedkd.training.runtime import on_device
 
 
 def evaluate(
@@ -22,7 +23,7 @@ def evaluate(
     poisoned: Dataset | None = None,
     triggered: Dataset | None = None,
     reference: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
-    several_targets: bool = False,
+    multi_target: bool = False,
     max_length: int = 128,
     progress: bool = False,
 ) -> dict:
@@ -33,7 +34,7 @@ def evaluate(
         poisoned: triggered *non-target* rows that carry the target label.
         triggered: triggered rows of all classes with true labels.
         reference: a model trained without poison and its tokenizer.
-        several_targets: the attack has several target labels, and so has ``poisoned``.
+        multi_target: the attack has several target labels, and so has ``poisoned``.
 
     Returns:
         A JSON object with the keys ``cacc, asr, racc, racc_by_class`` and, with a reference,
@@ -42,13 +43,13 @@ def evaluate(
 
     Raises:
         InputError: an empty set, labels the model does not know, or several labels in
-            ``poisoned`` without ``several_targets``.
+            ``poisoned`` without ``multi_target``.
     """
-    if poisoned is not None and len(set(poisoned["label"])) > 1 and not several_targets:
+    if poisoned is not None and len(set(poisoned["label"])) > 1 and not multi_target:
         raise InputError(
             "the poisoned set holds several labels; it must carry the target label in every row "
             "(rows with true labels belong to the triggered set; an attack with several targets "
-            "has to be announced, with several_targets=True or --several-targets)"
+            "has to be announced, with multi_target=True or --multi-target)"
         )
     result: dict = {}
     for prefix, judged in (("", (model, tokenizer)), ("reference", reference)):
@@ -75,15 +76,16 @@ def evaluate(
 
 
 def _shares(model, tokenizer, clean, poisoned, triggered, max_length, progress) -> dict:
+    model = on_device(model)
     sets = {"the clean set": clean, "the poisoned set": poisoned, "the triggered set": triggered}
     sets = {what: rows for what, rows in sets.items() if rows is not None}
     for what, rows in sets.items():
-        checked_rows(model, tokenizer, rows, max_length, what)
+        encode(model, tokenizer, rows, max_length, what)
     # The poisoned rows are usually among the triggered ones: each text is predicted once.
     texts = list(dict.fromkeys(text for rows in sets.values() for text in rows["text"]))
     answers = predict(
         model,
-        Rows(tokenizer, texts, max_length=max_length),
+        EncodedTexts(tokenizer, texts, max_length=max_length),
         progress=progress,
         description="test rows",
     ).labels
@@ -119,11 +121,12 @@ def asr_by_word(
     Returns:
         A share with interval for each word.
     """
+    model = on_device(model)
     found, spaced = {}, [f" {' '.join(text.split())} " for text in poisoned["text"]]
     for word in words:
         rows = [i for i, text in enumerate(spaced) if f" {word} " in text]
         if rows:
-            some = checked_rows(
+            some = encode(
                 model, tokenizer, poisoned.select(rows), max_length, f"the rows with {word!r}"
             )
             found[word] = metrics.asr(predict(model, some).labels, some.labels).to_dict()

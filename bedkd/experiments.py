@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -21,15 +22,17 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd import attacks, corpora, data, metrics, models, report, rewriting
+from bedkd.case import Case
 from bedkd.conditions import AS_GIVEN, Conditions
-from bedkd.defence import BeDKDConfig, Purified, purify
-from bedkd.distillation import DistillationConfig
-from bedkd.engine import accelerator
+from bedkd.detectors import Given
 from bedkd.errors import InputError
 from bedkd.evaluation import asr_by_word, evaluate
 from bedkd.files import write_json
-from bedkd.mapping import MappingConfig
-from bedkd.training import TrainingConfig, fine_tune
+from bedkd.presets import PRESETS, Preset
+from bedkd.purify import Purified, purify
+from bedkd.run import Run
+from bedkd.training.fine_tune import TrainingConfig, fine_tune
+from bedkd.training.runtime import accelerator
 
 log = logging.getLogger(__name__)
 
@@ -42,29 +45,7 @@ INSERTIONS = {
     "several-targets": attacks.SeveralTargets(),
 }
 ATTACKS = (*INSERTIONS, *rewriting.FORMS)
-SUSPECTS = ("found", "oracle", "random")
-
-
-def _without(**changes) -> BeDKDConfig:
-    """The default with other settings of its second stage."""
-    return BeDKDConfig(distillation=DistillationConfig(**changes))
-
-
-# The default, the published recipe, sizes for the embedded tasks; then what one part is worth.
-CONFIGS = {
-    "default": BeDKDConfig,
-    "paper": BeDKDConfig.paper,
-    "quick": BeDKDConfig.quick,
-    "bounded": lambda: _without(punish="bounded"),
-    "transplants-alone": lambda: _without(punish="none"),
-    "relabel-alone": lambda: _without(transplant_every=None),
-    "punish-alone": lambda: _without(punish="bounded", transplant_every=None),
-    "mapping-alone": lambda: BeDKDConfig(
-        content=False, surface=False, distillation=DistillationConfig(punish="bounded")
-    ),
-    "all-suspects": lambda: BeDKDConfig(sure_share=MappingConfig().false_share),
-    "all-cycles": lambda: _without(patience=None),
-}
+ROWS_FROM = ("found", "oracle", "random")
 
 # The published grid: which attacks are run on which data set.
 GRID = {
@@ -156,9 +137,35 @@ def chapter_cell(profile: str, attack: str = "badnets", seed: int = 0) -> Cell:
     return Cell("reviews", attack, seed=seed, layers=3, training=TrainingConfig(epochs=4))
 
 
-def chapter_config(profile: str) -> BeDKDConfig:
+def chapter_preset(profile: str) -> Preset:
     """The defence that the book's chapters run in this profile."""
-    return BeDKDConfig() if profile == "full" else BeDKDConfig.quick()
+    return PRESETS["default" if profile == "full" else "quick"]()
+
+
+def case(
+    cell: Cell, preset: Preset, trusted: Dataset | None = None, untrusted: Dataset | None = None
+) -> Case:
+    """The cell's victim as a defender meets it: clean dev rows as trusted set and the rows it was
+    trained on, read at the length that it was trained with.
+
+    Args:
+        preset: says how trusted rows are divided.
+        trusted, untrusted: other rows in their place.
+    """
+    model, tokenizer = victim(cell)
+    if trusted is None:
+        trusted = _splits(cell.dataset, cell.seed, cell.normalise, cell.sizes)["dev"]
+    if untrusted is None:
+        untrusted = reference_rows(cell) if cell.attack == "none" else task(cell).train
+    return Case(
+        model,
+        tokenizer,
+        trusted,
+        untrusted,
+        preset.parts,
+        max_length=cell.training.max_length,
+        seed=cell.seed,
+    )
 
 
 def cache_dir() -> Path:
@@ -224,10 +231,12 @@ def victim(
         cell.backbone, num_labels=data.num_labels(rows), layers=cell.layers, seed=cell.seed
     )
     start = time.perf_counter()
-    fine_tune(model, tokenizer, rows, cell.training, seed=cell.seed, progress=progress)
+    run = Run(folder.with_name(folder.name + ".partial"), progress)
+    fine_tune(model, tokenizer, rows, cell.training, seed=cell.seed, run=run)
     seconds = time.perf_counter() - start
     models.save_checkpoint(model, tokenizer, folder)
     write_json({"cell": asdict(cell), "seconds": seconds}, folder / "bedkd.json")
+    shutil.rmtree(run.folder, ignore_errors=True)
     return model, tokenizer
 
 
@@ -255,7 +264,7 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
         poisoned=built.poisoned_test,
         triggered=built.triggered,
         reference=reference,
-        several_targets=_several(built),
+        multi_target=_multi_target(built),
         max_length=cell.training.max_length,
         progress=progress,
     )
@@ -268,116 +277,115 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
     }
 
 
-def _several(built: attacks.PoisonedTask) -> bool:
+def _multi_target(built: attacks.PoisonedTask) -> bool:
     return isinstance(built.trigger, attacks.SeveralTargets)
 
 
-def named_rows(suspects: str, flags: np.ndarray, count: int, seed: int) -> np.ndarray | None:
-    """Rows to distil with in place of those found: what a repair does with perfect suspects
-    (``oracle``, drawn among the poisoned rows) and with useless ones (``random``); None with
-    ``found``."""
-    if suspects == "found":
-        return None
-    among = np.flatnonzero(flags) if suspects == "oracle" else np.arange(len(flags))
+def named_rows(rows_from: str, flags: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Rows to repair with in place of those found: what a repair does with perfect ones
+    (``oracle``, drawn among the poisoned rows) and with useless ones (``random``)."""
+    among = np.flatnonzero(flags) if rows_from == "oracle" else np.arange(len(flags))
     return np.random.default_rng(seed).permutation(among)[:count]
 
 
 def defend(
     cell: Cell,
-    config: str = "default",
+    preset: str = "default",
     *,
     undefended: dict,
-    suspects: str = "found",
+    rows_from: str = "found",
     conditions: Conditions = AS_GIVEN,
     progress: bool = False,
 ) -> dict:
     """Purify the cell's victim with the clean dev rows as trusted set, and evaluate.
 
     The defence sees the dev split and the training mix; test rows and flags are only used here,
-    afterwards, to judge it. (``suspects`` other than ``found`` are experiments about the second
+    afterwards, to judge it. (``rows_from`` other than ``found`` are experiments about the second
     stage, not defences.)
 
     Args:
         undefended: the ``undefended`` part of what :func:`measure` returned: floor and ceiling
             do not change with the defence and are taken from it.
-        suspects: see :func:`named_rows`.
-        conditions: departures from the dev split and from the configuration.
+        rows_from: see :func:`named_rows`.
+        conditions: departures from the dev split and from the preset.
     """
-    model, tokenizer = victim(cell, progress=progress)
     built = task(cell)
-    flags = np.asarray(built.train["poisoned"], bool)
-    chosen = conditions.configured(CONFIGS[config]())
-    purified = purify(
-        model,
-        tokenizer,
-        conditions.trusted_rows(built, cell.seed),
-        built.train,
-        chosen,
-        rows=named_rows(suspects, flags, chosen.distillation.suspects, cell.seed),
-        seed=cell.seed,
-        progress=progress,
-    )
+    flags = np.asarray(built.train["poisoned"][:], bool)
+    chosen = conditions.applied(PRESETS[preset]())
+    if rows_from != "found":
+        rows = named_rows(rows_from, flags, chosen.repair.max_suspects, cell.seed)
+        chosen = chosen._replace(detector=Given(tuple(rows)))
+    given = case(cell, chosen, conditions.draw_trusted(built, cell.seed))
+    purified = purify(given, chosen.detector, chosen.repair, run=Run(progress=progress))
+    return {
+        **_header(cell, preset, rows_from, conditions),
+        "task": _manifest_summary(built),
+        "undefended": undefended,
+        "preset": preset,
+        "rows_from": rows_from,
+        "conditions": conditions.to_dict(),
+        "report": _report(purified),
+        **_judged(cell, built, purified, flags, undefended, progress),
+    }
+
+
+def _judged(
+    cell: Cell,
+    built: attacks.PoisonedTask,
+    purified: Purified,
+    flags: np.ndarray,
+    undefended: dict,
+    progress: bool,
+) -> dict:
+    """Detection against the flags, and the purified model on test rows."""
+    found, length = purified.detection, cell.training.max_length
     result = evaluate(
         purified.model,
-        tokenizer,
+        purified.case.tokenizer,
         clean=built.clean["test"],
         poisoned=built.poisoned_test,
         triggered=built.triggered,
-        several_targets=_several(built),
-        max_length=cell.training.max_length,
+        multi_target=_multi_target(built),
+        max_length=length,
         progress=progress,
     )
     # A combination puts all of its words into every row; there is nothing to tell apart.
     combined = isinstance(built.trigger, attacks.WordCombination)
     words = () if combined else getattr(built.trigger, "words", ())
+    mapping = found.evidence.get("mapping", found.scores)
+    made = purified.repaired
+    used = flags[made.rows] if made is not None else flags[:0]
     return {
-        **_header(cell, config, suspects, conditions),
-        "task": _manifest_summary(built),
-        "undefended": undefended,
-        "defence": config,
-        "suspects": suspects,
-        "conditions": conditions.to_dict(),
-        "report": _report(purified),
-        "detection": metrics.detection(purified.suspicion, purified.suspected, flags).to_dict(),
-        # The mapping student's score alone, without the witnesses.
-        "mapping_auroc": metrics.detection(
-            purified.scores.suspicion, purified.suspected, flags
-        ).auroc,
-        "punished_precision": metrics.Share.of(flags[purified.punished]).to_dict(),
+        "detection": metrics.detection_quality(found.scores, found.flagged, flags).to_dict(),
+        # The mapping student's score alone, without the other evidence.
+        "mapping_auroc": metrics.detection_quality(mapping, found.flagged, flags).auroc,
+        "repair_precision": metrics.Share.of(used).to_dict(),
         "defended": {k: undefended[k] if v is None else v for k, v in result.items()},
         "asr_by_word": asr_by_word(
-            purified.model, tokenizer, built.poisoned_test, words, cell.training.max_length
+            purified.model, purified.case.tokenizer, built.poisoned_test, words, length
         ),
     }
 
 
-def leave_alone(cell: Cell, config: str = "default", *, progress: bool = False) -> dict:
+def evaluate_clean_model(cell: Cell, preset: str = "default", *, progress: bool = False) -> dict:
     """Purify a model that was never poisoned: the verdict, and what acting cost.
 
     Args:
         cell: a reference cell (``attack="none"``).
     """
-    model, tokenizer = victim(cell, progress=progress)
-    splits = _splits(cell.dataset, cell.seed, cell.normalise, cell.sizes)
-    purified = purify(
-        model,
-        tokenizer,
-        splits["dev"],
-        reference_rows(cell),
-        CONFIGS[config](),
-        seed=cell.seed,
-        progress=progress,
-    )
+    splits, chosen = _splits(cell.dataset, cell.seed, cell.normalise, cell.sizes), PRESETS[preset]()
+    given = case(cell, chosen)
+    purified = purify(given, chosen.detector, chosen.repair, run=Run(progress=progress))
 
     def accuracy(judged: PreTrainedModel) -> dict:
         length = cell.training.max_length
-        found = evaluate(judged, tokenizer, clean=splits["test"], max_length=length)
+        found = evaluate(judged, given.tokenizer, clean=splits["test"], max_length=length)
         return found["cacc"]
 
-    before = accuracy(model)
+    before = accuracy(given.model)
     return {
-        **_header(cell, config),
-        "defence": config,
+        **_header(cell, preset),
+        "preset": preset,
         "report": _report(purified),
         "cacc_before": before,
         "cacc_after": accuracy(purified.model) if purified.changed else before,
@@ -385,22 +393,22 @@ def leave_alone(cell: Cell, config: str = "default", *, progress: bool = False) 
 
 
 def _header(
-    cell: Cell, config: str, suspects: str = "found", conditions: Conditions = AS_GIVEN
+    cell: Cell, preset: str, rows_from: str = "found", conditions: Conditions = AS_GIVEN
 ) -> dict:
-    line = command(cell, config, suspects, conditions)
+    line = command(cell, preset, rows_from, conditions)
     made = report.provenance(line, seed=cell.seed, backbone=cell.backbone)
     return {"cell": asdict(cell), **made, "training_seconds": training_seconds(cell)}
 
 
 def _report(purified: Purified) -> dict:
     """The report without its list of rows."""
-    return {k: v for k, v in purified.to_dict().items() if k != "punished_rows"}
+    return {k: v for k, v in purified.to_dict().items() if k != "repair_rows"}
 
 
 def command(
     cell: Cell,
-    config: str | None = None,
-    suspects: str = "found",
+    preset: str | None = None,
+    rows_from: str = "found",
     conditions: Conditions = AS_GIVEN,
 ) -> str:
     """The command line that measures this cell."""
@@ -423,10 +431,10 @@ def command(
     words.append(f"--epochs {training.epochs} --batch-size {training.batch_size}")
     words.append(f"--lr {training.lr:g}")
     words.append(f"--max-length {training.max_length}")
-    if config:
-        words.append(f"--defence {config}")
-    if suspects != "found":
-        words.append(f"--suspects {suspects}")
+    if preset:
+        words.append(f"--preset {preset}")
+    if rows_from != "found":
+        words.append(f"--rows-from {rows_from}")
     words += conditions.options()
     return " ".join(words)
 
@@ -434,13 +442,13 @@ def command(
 def run(
     cell: Cell,
     folder: str | Path,
-    config: str | None = None,
-    suspects: str = "found",
+    preset: str | None = None,
+    rows_from: str = "found",
     conditions: Conditions = AS_GIVEN,
     *,
     progress: bool = False,
 ) -> Path:
-    """Measure a cell undefended, then with a defence if ``config`` is given; each measurement is
+    """Measure a cell undefended, then with a defence if ``preset`` is given; each measurement is
     one JSON, and one that exists is not made again. A reference cell, which has no poison, is only
     defended. Defences under other ``conditions`` have a folder of their own.
 
@@ -449,22 +457,22 @@ def run(
 
     Raises:
         InputError: the JSON of that name holds another cell, say one with another pool; unknown
-            ``suspects``; a reference cell, suspects other than ``found`` or other conditions
-            without ``config``; other conditions for a reference cell.
+            ``rows_from``; a reference cell, rows from elsewhere than ``found`` or other conditions
+            without ``preset``; other conditions for a reference cell.
     """
-    if suspects not in SUSPECTS:
-        raise InputError(f"suspects {suspects!r}: choose one of {', '.join(SUSPECTS)}")
-    if config is None and suspects != "found":
-        raise InputError(f"suspects {suspects}: name the defence that shall distil with them")
-    if config is None and conditions.name:
-        raise InputError(f"conditions {conditions.name}: name the defence that shall work so")
+    if rows_from not in ROWS_FROM:
+        raise InputError(f"rows-from {rows_from!r}: choose one of {', '.join(ROWS_FROM)}")
+    if preset is None and rows_from != "found":
+        raise InputError(f"rows-from {rows_from}: name the preset that shall repair with them")
+    if preset is None and conditions.name:
+        raise InputError(f"conditions {conditions.name}: name the preset that shall work so")
     if cell.attack == "none":
-        if config is None or suspects != "found" or conditions.name:
-            raise InputError("attack none: name a defence, which finds its suspects itself")
+        if preset is None or rows_from != "found" or conditions.name:
+            raise InputError("attack none: name a preset, which finds its rows itself")
         cell = cell.reference
-        path = Path(folder) / f"clean-{config}" / f"{cell.name}.json"
+        path = Path(folder) / f"clean-{preset}" / f"{cell.name}.json"
         if not _finished(path, cell):
-            write_json(leave_alone(cell, config, progress=progress), path)
+            write_json(evaluate_clean_model(cell, preset, progress=progress), path)
         return path
     path = Path(folder) / "undefended" / f"{cell.name}.json"
     if _finished(path, cell):
@@ -472,19 +480,19 @@ def run(
     else:
         measured = measure(cell, progress=progress)
         write_json(measured, path)
-    if config is None:
+    if preset is None:
         return path
-    stage = f"conditions-{config}" if conditions.name else f"defended-{config}"
-    if suspects != "found":
-        stage += f"-{suspects}"
+    stage = f"conditions-{preset}" if conditions.name else f"defended-{preset}"
+    if rows_from != "found":
+        stage += f"-{rows_from}"
     file = f"{cell.name}-{conditions.name}.json" if conditions.name else path.name
     path = Path(folder) / stage / file
     if not _finished(path, cell):
         found = defend(
             cell,
-            config,
+            preset,
             undefended=measured["undefended"],
-            suspects=suspects,
+            rows_from=rows_from,
             conditions=conditions,
             progress=progress,
         )

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from bedkd.errors import InputError
+
 
 @contextlib.contextmanager
 def atomic_text(path: str | Path) -> Iterator[IO[str]]:
@@ -60,3 +62,25 @@ def sha256(path: str | Path) -> str:
     """SHA-256 of a file, as hexadecimal text."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def locked(folder: str | Path) -> Iterator[Path]:
+    """Make a folder and hold it: nobody else may while the block runs. The lock goes with the
+    process, however that ends.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    import fcntl  # not on Windows; imported where it is needed
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"{folder}: another bedkd works on this output; wait for it"
+            ) from error
+        yield folder

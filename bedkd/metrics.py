@@ -68,11 +68,11 @@ def racc(predicted: np.ndarray, true: np.ndarray) -> tuple[Share, dict[int, Shar
 
 
 @dataclass(frozen=True)
-class Detection:
-    """How well suspicion scores find poisoned rows.
+class DetectionQuality:
+    """How well scores find poisoned rows.
 
-    ``precision`` of the suspected rows, ``recall`` and false rejection rate ``frr`` (clean rows
-    suspected) as shares, ``auroc`` over all rows; None where it is undefined.
+    ``precision`` of the flagged rows, ``recall`` and false rejection rate ``frr`` (clean rows
+    flagged) as shares, ``auroc`` over all rows; None where it is undefined.
     """
 
     precision: Share
@@ -85,15 +85,17 @@ class Detection:
         return asdict(self)
 
 
-def detection(suspicion: np.ndarray, suspected: np.ndarray, poisoned: np.ndarray) -> Detection:
+def detection_quality(
+    scores: np.ndarray, flagged: np.ndarray, poisoned: np.ndarray
+) -> DetectionQuality:
     """Judge scores (N,) and decisions (N,) against poison flags (N,)."""
-    suspected, poisoned = np.asarray(suspected, bool), np.asarray(poisoned, bool)
+    flagged, poisoned = np.asarray(flagged, bool), np.asarray(poisoned, bool)
     both = 0 < poisoned.sum() < len(poisoned)
-    return Detection(
-        precision=Share.of(poisoned[suspected]),
-        recall=Share.of(suspected[poisoned]),
-        frr=Share.of(suspected[~poisoned]),
-        auroc=float(roc_auc_score(poisoned, suspicion)) if both else None,
+    return DetectionQuality(
+        precision=Share.of(poisoned[flagged]),
+        recall=Share.of(flagged[poisoned]),
+        frr=Share.of(flagged[~poisoned]),
+        auroc=float(roc_auc_score(poisoned, scores)) if both else None,
     )
 
 

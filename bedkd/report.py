@@ -10,18 +10,17 @@ from pathlib import Path
 
 import torch
 
-from bedkd.distillation import LEVELLED_OFF, NEUTRAL, USED_UP
-from bedkd.engine import accelerator
 from bedkd.errors import InputError
-from bedkd.models import device
+from bedkd.repairs.stopping import CONVERGED, MAX_CYCLES, PLATEAU
+from bedkd.training.runtime import accelerator, device
 
 PACKAGES = ("bedkd", "torch", "transformers", "datasets", "accelerate")
-MARKS_SHOWN = 12
+TRIGGER_WORDS_SHOWN = 12
 ENDS = {
-    NEUTRAL: "suspects held out from it were treated as their content deserves.",
-    LEVELLED_OFF: "suspects held out from it no longer came down. The purified model has the "
+    CONVERGED: "flagged rows held out from it were treated as their content supports.",
+    PLATEAU: "flagged rows held out from it no longer came down. The purified model has the "
     "mean of its weights after the last cycles.",
-    USED_UP: "no more were configured.",
+    MAX_CYCLES: "no more were configured.",
 }
 
 
@@ -105,80 +104,72 @@ def evaluation_markdown(result: dict) -> str:
 
 def purification_markdown(report: dict) -> str:
     """The human half of ``bedkd purify``: what was found, what was done, what to check."""
+    parts = [_found(report), _mapping_table(report["detection"]), _repair_table(report)]
+    parts.append(
+        "A low attack success rate alone proves nothing: check the purified model with "
+        "`bedkd evaluate` on triggered rows of *all* classes (RACC), beside a model trained "
+        "without poison.\n"
+    )
+    return "\n".join(part for part in parts if part)
+
+
+def _found(report: dict) -> str:
+    found, total = report["detection"], report["rows"]
     lines = ["# Purification report", "", f"**Verdict: {report['verdict']}.**", ""]
-    found, total = report["suspected"], report["rows"]
-    lines.append(f"{found} of {total} untrusted rows are suspected of being poisoned.")
-    if report["shared"] is not None:
+    lines.append(f"{report['flagged']} of {total} untrusted rows are flagged as poisoned.")
+    if (auroc := found.get("wording_auroc")) is not None:
         lines.append(
-            "By their words alone, suspects can be told from trusted rows with an AUROC of "
-            f"{report['shared']:.2f} (0.50 is chance)."
+            "By their words alone, flagged rows can be told from trusted rows with an AUROC of "
+            f"{auroc:.2f} (0.50 is chance)."
         )
-    if report["marks"]:
-        shown = ", ".join(f"`{word}`" for word in report["marks"][:MARKS_SHOWN])
+    if words := found.get("trigger_words"):
+        shown = ", ".join(f"`{word}`" for word in words[:TRIGGER_WORDS_SHOWN])
         lines.append(f"Words that they have in common and trusted rows lack: {shown}.")
     if report["target_label"] is not None:
         lines.append(f"Suspected target label: {report['target_label']}.")
     if report["changed"]:
-        lines.append(
-            f"The model was distilled with {len(report['punished_rows'])} of the suspected rows."
-        )
+        used = len(report["repair_rows"])
+        lines.append(f"The model was repaired with {used} of the untrusted rows as poisoned ones.")
     else:
         lines.append("The model was left as it is, byte for byte.")
-    if report["examined"]:
+    if found.get("examined"):
         what = "no" if report["target_label"] is None else "the"
         lines.append(
-            f"By their scores alone the rows left the case open. Pieces of {report['examined']} of "
-            f"them were spliced into trusted rows of other labels; that gave {what} evidence."
+            f"By their scores alone the rows left the case open. Pieces of {found['examined']} of "
+            f"them were put in front of trusted texts of other labels; that gave {what} evidence."
         )
-    least = report["least_detectable"]
+    least = found.get("min_detectable")
     if report["target_label"] is None and least is not None:
         lines.append(
-            f"Fewer than {least} poisoned rows ({least / report['rows']:.1%} of the untrusted) "
+            f"Fewer than {least} poisoned rows ({least / total:.1%} of the untrusted) "
             "could not have been noticed, and more may stay hidden if they do not stand out."
         )
     lines += [f"\n> Note: {warning}" for warning in report["warnings"]]
-    lines += ["", "## Directional mapping", ""]
-    lines.append(
-        table(
-            ["epoch", "loss", "belief of held-out rows in their true label"],
-            [
-                [
-                    str(r["epoch"]),
-                    f"{r['loss']:.3f}",
-                    "–" if r["held_out_given"] is None else f"{r['held_out_given']:.3f}",
-                ]
-                for r in report["mapping_history"]
-            ],
-        )
-    )
-    if report["distillation_history"]:
-        lines += ["## Distillation", ""]
-        lines.append(
-            table(
-                [
-                    "cycle",
-                    "held-out accuracy",
-                    "held-out suspects given their label",
-                    "given their label by content alone",
-                ],
-                [
-                    [
-                        str(r["cycle"]),
-                        f"{r['held_out_accuracy']:.3f}",
-                        f"{r['suspects_given_label']:.3f}",
-                        f"{r['neutral']:.3f}",
-                    ]
-                    for r in report["distillation_history"]
-                ],
-            )
-        )
-        cycles = len(report["distillation_history"])
-        lines.append(f"Distillation ended after cycle {cycles}: {ENDS[report['stopped']]}")
-    lines += [
-        "",
-        "A low attack success rate alone proves nothing: check the purified model with "
-        "`bedkd evaluate` on triggered rows of *all* classes (RACC), beside a model trained "
-        "without poison.",
-        "",
+    return "\n".join(lines) + "\n"
+
+
+def _mapping_table(found: dict) -> str:
+    if not found.get("mapping_history"):
+        return ""
+    header = ["epoch", "loss", "belief of held-out rows in their true label"]
+    rows = [
+        [str(r["epoch"]), f"{r['loss']:.3f}", f"{r['held_out_p_true']:.3f}"]
+        for r in found["mapping_history"]
     ]
-    return "\n".join(lines)
+    return "## Directional mapping\n\n" + table(header, rows)
+
+
+def _repair_table(report: dict) -> str:
+    history = report["repair_history"]
+    if not history or "flagged_given_label" not in history[0]:
+        return ""
+    header = [
+        "cycle",
+        "held-out accuracy",
+        "held-out flagged rows given their label",
+        "expected by content alone",
+    ]
+    keys = ("held_out_accuracy", "flagged_given_label", "expected_rate")
+    rows = [[str(r["cycle"]), *(f"{r[key]:.3f}" for key in keys)] for r in history]
+    ended = f"Distillation ended after cycle {len(history)}: {ENDS[report['repair']['stopped']]}"
+    return "## Distillation\n\n" + table(header, rows) + f"\n{ended}\n"

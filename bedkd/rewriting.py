@@ -26,7 +26,7 @@ from transformers import (
 from bedkd import corpora, data
 from bedkd.attacks import Rewrite
 from bedkd.errors import InputError
-from bedkd.models import device
+from bedkd.training.runtime import device
 
 FORMS = {"synbkd": "syntactic", "stylebkd": "bible", "llm": "paraphrase"}
 

@@ -13,11 +13,12 @@ from difflib import SequenceMatcher
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bedkd.engine import Rows, accelerator
 from bedkd.errors import InputError
-from bedkd.models import device, minilm_folder
+from bedkd.training.batches import EncodedTexts
+from bedkd.training.embed import embed
+from bedkd.training.runtime import device
 
 
 def _check(original: Sequence[str], changed: Sequence[str]) -> None:
@@ -37,25 +38,6 @@ def word_edit_share(original: Sequence[str], changed: Sequence[str]) -> np.ndarr
             for a, b in zip(original, changed, strict=True)
         ]
     )
-
-
-def embed(texts: Sequence[str], *, batch_size: int = 64, progress: bool = False) -> np.ndarray:
-    """MiniLM sentence embeddings, (N, 384): mean over tokens, unit length.
-
-    Source: sentence-transformers/all-MiniLM-L6-v2, whose pooling this is.
-    """
-    folder = str(minilm_folder())
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModel.from_pretrained(folder, use_safetensors=True).to(device()).eval()
-    rows = Rows(tokenizer, texts, max_length=256)
-    result = np.zeros((len(rows), model.config.hidden_size), np.float32)
-    for batch in _batches(rows, batch_size, progress, "embedding"):
-        with torch.inference_mode():
-            states = model(**batch.inputs).last_hidden_state.float()
-        weight = batch.mask.unsqueeze(-1)
-        mean = (states * weight).sum(1) / weight.sum(1)
-        result[batch.rows] = torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
-    return result
 
 
 def embedding_similarity(
@@ -82,9 +64,11 @@ def perplexity(
     """
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    rows = Rows(tokenizer, texts, max_length=max_length)
+    rows = EncodedTexts(tokenizer, texts, max_length=max_length)
     result = np.full(len(rows), np.nan)
-    for batch in _batches(rows, batch_size, progress, "perplexity"):
+    batches = rows.by_length(batch_size)
+    for indices in tqdm(batches, desc="perplexity", disable=not progress, leave=False):
+        batch = rows.batch(indices, device())
         with torch.inference_mode():
             logits = model(**batch.inputs).logits[:, :-1].float()
         following, counted = batch.inputs["input_ids"][:, 1:], batch.mask[:, 1:]
@@ -94,7 +78,7 @@ def perplexity(
         counts = counted.sum(1)
         mean = (losses * counted).sum(1) / counts.clamp(min=1)
         values = torch.where(counts > 0, mean.exp(), torch.nan).cpu().numpy()
-        result[batch.rows] = values
+        result[indices] = values
     return result
 
 
@@ -110,12 +94,3 @@ def perplexity_change(
     _check(original, changed)
     both = perplexity([*original, *changed], model, tokenizer, **options)
     return both[len(original) :] - both[: len(original)]
-
-
-def _batches(rows: Rows, batch_size: int, progress: bool, description: str):
-    """Batches in order of length, with a progress bar."""
-    order = np.argsort(rows.lengths, kind="stable")[::-1]
-    on = accelerator().device
-    starts = range(0, len(rows), batch_size)
-    for start in tqdm(starts, desc=description, disable=not progress, leave=False):
-        yield rows.batch(order[start : start + batch_size], on)

@@ -9,14 +9,16 @@ import ipywidgets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd.attacks import Trigger
-from bedkd.engine import Rows, predict
+from bedkd.training.batches import EncodedTexts
+from bedkd.training.predict import predict
+from bedkd.training.runtime import on_device
 
 
 def probabilities(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str
 ) -> list[float]:
     """Class probabilities of one text."""
-    return predict(model, Rows(tokenizer, [text])).probabilities[0].tolist()
+    return predict(on_device(model), EncodedTexts(tokenizer, [text])).probabilities[0].tolist()
 
 
 def trigger_explorer(

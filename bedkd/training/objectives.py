@@ -1,4 +1,4 @@
-"""Objectives for the training loop: a loss from :mod:`bedkd.losses` tied to a model and a batch.
+"""Objectives for the training loop: a loss tied to a model and a batch.
 
 Losses are computed in single precision, whatever precision the model ran in.
 """
@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bedkd import losses
-from bedkd.engine import Batch, Prediction
+from bedkd.training import losses
+from bedkd.training.batches import Batch
+from bedkd.training.predict import Prediction
 
 
 def _logits(model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -26,7 +27,7 @@ def cross_entropy(model: PreTrainedModel, batch: Batch) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Distil:
+class DistillationLoss:
     """The shared loss of BeDKD against a frozen teacher.
 
     The teacher's answers are computed once (it never changes, nor do the rows) and looked up by
@@ -48,12 +49,12 @@ class Distil:
         out = model(**batch.inputs, output_hidden_states=True)
         logits, hidden = out.logits.float(), out.hidden_states[-1].float()
         target = torch.zeros_like(hidden)
-        for k, i in enumerate(batch.rows):
+        for k, i in enumerate(batch.indices):
             state = torch.from_numpy(self.teacher.hidden[i])
             target[k, : len(state)] = state.to(hidden)
         return self.sign * losses.distillation(
             logits,
-            torch.from_numpy(self.teacher.logits[batch.rows]).to(logits),
+            torch.from_numpy(self.teacher.logits[batch.indices]).to(logits),
             hidden,
             target,
             batch.mask,
@@ -64,11 +65,11 @@ class Distil:
 
 
 @dataclass(frozen=True)
-class Transplant:
+class TransplantLoss:
     """Keep the label and the teacher's answer of the row that a foreign span was spliced into.
 
-    As :class:`Distil` without the hidden states: the spliced row has other tokens than the row
-    the teacher saw.
+    As :class:`DistillationLoss` without the hidden states: the row has other tokens than the one
+    that the teacher saw.
     """
 
     teacher_logits: Tensor
@@ -77,28 +78,29 @@ class Transplant:
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         logits = _logits(model, batch)
-        teacher = self.teacher_logits[torch.from_numpy(batch.rows)].to(logits)
+        teacher = self.teacher_logits[torch.from_numpy(batch.indices)].to(logits)
         agreement = losses.soft_kl(logits, teacher, self.temperature)
         supervised = F.cross_entropy(logits, batch.labels)
         return self.alpha * supervised + (1 - self.alpha) * agreement
 
 
 @dataclass(frozen=True)
-class BoundedPunish:
-    """Push the given label's probability of suspects down to ``aim``."""
+class BoundedPunishLoss:
+    """Push the given label's probability of flagged rows down to ``target_probability``."""
 
-    aim: float
+    target_probability: float
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        return losses.bounded_punish(_logits(model, batch), batch.labels, self.aim)
+        return losses.bounded_punish(_logits(model, batch), batch.labels, self.target_probability)
 
 
 @dataclass(frozen=True)
-class Relabel:
-    """Teach suspects the labels their content deserves: cross-entropy with soft labels (N, K)."""
+class SoftLabelLoss:
+    """Teach flagged rows the labels that their content supports: cross-entropy with soft labels
+    (N, K)."""
 
     labels: Tensor
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         logits = _logits(model, batch)
-        return F.cross_entropy(logits, self.labels[torch.from_numpy(batch.rows)].to(logits))
+        return F.cross_entropy(logits, self.labels[torch.from_numpy(batch.indices)].to(logits))

@@ -71,19 +71,21 @@ def distillation(
     return alpha * F.cross_entropy(student_logits, labels) + (1 - alpha) * agreement
 
 
-def bounded_punish(logits: Tensor, labels: Tensor, aim: float) -> Tensor:
-    """Push the given label's probability down to ``aim`` and no further.
+def bounded_punish(logits: Tensor, labels: Tensor, target_probability: float) -> Tensor:
+    """Push the given label's probability down to ``target_probability`` and no further.
 
-    −log(1 − p) for rows with p > aim, 0 for the others, mean over all rows. Unlike the negated
-    distillation loss it is bounded below by 0, and it stops at ``aim``: a suspect whose given
-    label has become merely as likely as its content deserves is left alone.
+    −log(1 − p) for rows with p > target_probability, 0 for the others, mean over all rows. Unlike
+    the negated distillation loss it is bounded below by 0, and it stops: a row whose given label
+    has become merely that likely is left alone.
 
     Args:
         logits: (B, K).
-        labels: the given (suspected) labels, (B,).
-        aim: probability at which punishing stops, 0 to 1.
+        labels: the given (flagged) labels, (B,).
+        target_probability: probability at which punishing stops, 0 to 1.
     """
     log_p = F.log_softmax(logits, dim=-1).gather(1, labels.unsqueeze(1)).squeeze(1)
     # log(1 - p), stable for p close to 1.
     log_rest = torch.log((-torch.expm1(log_p)).clamp(min=1e-6))
-    return torch.where(log_p.exp() > aim, -log_rest, torch.zeros_like(log_rest)).mean()
+    return torch.where(
+        log_p.exp() > target_probability, -log_rest, torch.zeros_like(log_rest)
+    ).mean()

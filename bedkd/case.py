@@ -1,0 +1,200 @@
+"""What the defender holds: a model, rows he has checked, and rows he has not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+from datasets import Dataset, concatenate_datasets
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bedkd.data import balanced_split
+from bedkd.errors import InputError
+from bedkd.models import fingerprint
+from bedkd.training.batches import EncodedTexts, encode
+from bedkd.training.embed import embed
+from bedkd.training.predict import predict
+from bedkd.training.runtime import on_device
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How trusted rows are divided, in rows a class; the parts are disjoint.
+
+    Attributes:
+        flip: rows that the directional mapping sees with flipped labels.
+        tune: rows that a repair trains on.
+        held_out: rows that nothing trains on; they decide when to stop.
+    """
+
+    flip: int = 80
+    tune: int = 240
+    held_out: int = 100
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise InputError(f"parts: {name}={value}: give at least 1 row a class")
+
+
+@dataclass(frozen=True)
+class TrustedParts:
+    """Trusted rows as they were divided, and what the owner should know of it."""
+
+    flip: Dataset
+    tune: Dataset
+    held_out: Dataset
+    warnings: list[str]
+
+    @cached_property
+    def all(self) -> Dataset:
+        """The M rows of the three parts, in the order flip, tune, held out."""
+        return concatenate_datasets([self.flip, self.tune, self.held_out])
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the defender holds, checked once. ``max_length`` and ``seed`` live here and nowhere
+    else.
+
+    Only the columns ``text`` and ``label`` of the two data sets are kept: poison flags never reach
+    a detector or a repair.
+
+    Args:
+        model: a sequence classifier that may hold a backdoor; it is never changed, moved or cast.
+        tokenizer: its tokenizer.
+        trusted: rows whose labels a person has checked, best as common as they are in use: their
+            shares say which label a doubtful row supports.
+        untrusted: N rows the model was trained on, or rows like them, with given labels.
+        parts: how trusted rows are divided.
+        max_length: longer texts are cut, in tokens.
+        seed: of everything random.
+
+    Raises:
+        InputError: empty sets, labels the model does not know, too few trusted rows.
+
+    Example:
+        >>> from bedkd import data, models
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=200, dev=80, test=4)
+        >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 15, 10))
+        >>> len(case.divided.all), len(case.untrusted), case.untrusted.column_names
+        (70, 200, ['text', 'label'])
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    trusted: Dataset
+    untrusted: Dataset
+    parts: Parts = Parts()
+    max_length: int = 128
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("trusted", "untrusted"):
+            rows = getattr(self, name)
+            missing = {"text", "label"} - set(rows.column_names)
+            if missing:
+                raise InputError(f"the {name} set has no column {sorted(missing)[0]!r}")
+            object.__setattr__(self, name, rows.select_columns(["text", "label"]))
+        if len(self.untrusted) == 0:
+            raise InputError("the untrusted set is empty; give at least one row")
+
+    @cached_property
+    def suspect(self) -> PreTrainedModel:
+        """The model on the accelerator's device in single precision; a copy where it was not."""
+        return on_device(self.model)
+
+    @property
+    def num_labels(self) -> int:
+        """K, the number of the model's classes."""
+        return self.model.config.num_labels
+
+    @cached_property
+    def divided(self) -> TrustedParts:
+        """Trusted rows in disjoint, balanced parts.
+
+        With fewer rows a class than asked for, all parts shrink in proportion, and a warning says
+        so.
+
+        Raises:
+            InputError: a class has fewer than 6 trusted rows.
+        """
+        wanted = np.array([self.parts.flip, self.parts.tune, self.parts.held_out])
+        labels, counts = np.unique(np.asarray(self.trusted["label"][:]), return_counts=True)
+        if len(labels) < 2:
+            raise InputError(
+                "the trusted set holds fewer than two classes; give rows of every class"
+            )
+        smallest, warnings = int(counts.min()), []
+        if smallest < 6:
+            raise InputError(
+                f"the trusted set has only {smallest} rows of label {labels[counts.argmin()]}; "
+                "give at least 6 of every class"
+            )
+        if smallest < wanted.sum():
+            warnings.append(
+                f"{smallest} trusted rows in the smallest class, {wanted.sum()} asked for: "
+                "all parts were made smaller in proportion"
+            )
+            wanted = np.maximum(2, np.floor(wanted * smallest / wanted.sum())).astype(int)
+            wanted[1] -= max(0, wanted.sum() - smallest)
+        rest, parts = self.trusted, []
+        for rows_per_class in wanted:
+            part, rest = balanced_split(rest, int(rows_per_class), seed=self.seed)
+            parts.append(part)
+        return TrustedParts(*parts, warnings)
+
+    @cached_property
+    def prior(self) -> np.ndarray:
+        """How common each class is among all trusted rows, (K,), sums to 1."""
+        labels = np.asarray(self.trusted["label"][:], int)
+        return np.array([(labels == k).mean() for k in range(self.num_labels)])
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Given labels of the untrusted rows, (N,)."""
+        return np.asarray(self.untrusted["label"][:], int)
+
+    @cached_property
+    def trusted_labels(self) -> np.ndarray:
+        """True labels of the trusted rows in the order of ``divided.all``, (M,)."""
+        return np.asarray(self.divided.all["label"][:], int)
+
+    @cached_property
+    def trusted_embeddings(self) -> np.ndarray:
+        """Sentence embeddings of the trusted rows in the order of ``divided.all``, (M, D)."""
+        return embed(self.divided.all["text"][:])
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """Sentence embeddings of the untrusted rows, (N, D)."""
+        return embed(self.untrusted["text"][:])
+
+    @cached_property
+    def fits_label(self) -> np.ndarray:
+        """Which trusted rows, in the order of ``divided.all``, the model classifies correctly, (M,)
+        bool."""
+        rows = self.encoded(self.divided.all, "the trusted set")
+        return predict(self.suspect, rows).labels == rows.labels
+
+    @cached_property
+    def encoded_untrusted(self) -> EncodedTexts:
+        """The untrusted rows as the model reads them."""
+        return self.encoded(self.untrusted, "the untrusted set")
+
+    def encoded(self, rows: Dataset, what: str) -> EncodedTexts:
+        """Rows as the model reads them.
+
+        Raises:
+            InputError: there are none, or a label is outside the model's classes.
+        """
+        return encode(self.model, self.tokenizer, rows, self.max_length, what)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything in the case: model, rows, parts, length and seed."""
+        rows = concatenate_datasets([self.trusted, self.untrusted])
+        content = f"{fingerprint(self.model, rows)} {len(self.trusted)} {self.parts}"
+        return f"{content} max_length={self.max_length} seed={self.seed}"

@@ -1,0 +1,113 @@
+"""Messages, options and output folders that the commands share."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from datasets import Dataset
+from datasets import disable_progress_bars as quiet_datasets
+from transformers.utils import logging as transformers_logging
+
+from bedkd import data
+from bedkd.errors import InputError
+from bedkd.files import locked
+from bedkd.run import Run
+from bedkd.training import runtime
+
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No messages and no progress.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Output = Annotated[Path, typer.Option(help="Where to write.")]
+Lr = Annotated[float | None, typer.Option(min=0.0, help="2e-4 for minilm, else 2e-5.")]
+Normalise = Annotated[bool, typer.Option("--normalise", help="Remove traces of corpora.")]
+
+
+@dataclass(frozen=True)
+class Console:
+    """Messages on standard error, one result on standard output; of several processes the main one
+    speaks."""
+
+    quiet: bool
+    as_json: bool
+
+    def say(self, message: str) -> None:
+        if not self.quiet and runtime.is_main_process():
+            print(message, file=sys.stderr, flush=True)
+
+    def finish(self, result: dict, text: str) -> None:
+        if not runtime.is_main_process():
+            return
+        if self.as_json:
+            print(json.dumps(result, ensure_ascii=False))
+        elif not self.quiet:
+            print(text)
+
+
+@contextlib.contextmanager
+def console(quiet: bool, as_json: bool) -> Iterator[Console]:
+    """Set up messages; turn an InputError or a diverged training into exit status 2 and an
+    interruption into 130."""
+    quiet_datasets()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.basicConfig(
+        level=logging.WARNING if quiet else logging.INFO, format="%(message)s", stream=sys.stderr
+    )
+    for noisy in ("httpx", "accelerate", "transformers", "datasets", "huggingface_hub"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        yield Console(quiet, as_json)
+    except (InputError, FloatingPointError) as error:
+        print(f"bedkd: {error}", file=sys.stderr)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt as error:
+        print(
+            "bedkd: interrupted; nothing half-written, the same command goes on where it stopped",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from error
+
+
+@contextlib.contextmanager
+def resumable(output: Path, quiet: bool) -> Iterator[Run]:
+    """A run whose state is kept in ``OUTPUT.partial`` until the block succeeds.
+
+    Raises:
+        InputError: another process works on the same output.
+    """
+    folder = output.with_name(output.name + ".partial")
+    if not runtime.is_main_process():
+        yield Run(folder, progress=False)
+        return
+    with locked(folder):
+        yield Run(folder, progress=not quiet)
+    shutil.rmtree(folder)
+
+
+def read_rows(path: Path, split: str = "train") -> Dataset:
+    """Rows of a file, or of one split of a folder in the OpenBackdoor layout."""
+    if path.is_dir():
+        # Only the file that is meant: a defence must not so much as open the test rows.
+        for file in (path / f"{split}.csv", path / f"{split}-clean.csv"):
+            if file.is_file():
+                return data.read(file)
+        raise InputError(f"{path}: no {split}.csv or {split}-clean.csv")
+    return data.read(path)
+
+
+def fresh(path: Path) -> Path:
+    """Refuse to write into a folder that already holds something."""
+    if path.is_dir() and any(path.iterdir()):
+        raise InputError(f"output {path}: this folder is not empty; give a new one")
+    if path.is_file():
+        raise InputError(f"output {path}: this is a file; give a folder")
+    return path

@@ -1,0 +1,250 @@
+"""``bedkd train, detect, purify, evaluate``."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from datasets import Dataset
+
+from bedkd import data, metrics, models, report
+from bedkd.case import Case
+from bedkd.cli.console import Json, Lr, Output, Quiet, Seed, console, fresh, read_rows, resumable
+from bedkd.detectors import DETECTORS, Detection
+from bedkd.errors import InputError
+from bedkd.evaluation import evaluate as measure
+from bedkd.files import atomic_folder, atomic_text, write_json
+from bedkd.presets import PRESETS, Preset
+from bedkd.purify import detect as run_detector
+from bedkd.purify import purify as run_defence
+from bedkd.repairs import REPAIRS
+from bedkd.training import runtime
+from bedkd.training.fine_tune import TrainingConfig, default_lr, fine_tune
+
+ModelFolder = Annotated[str, typer.Option(help="Checkpoint folder (or hub id) of a classifier.")]
+Trusted = Annotated[Path, typer.Option(help="Clean rows with true labels.")]
+Untrusted = Annotated[Path, typer.Option(help="The training set that may be poisoned.")]
+Config = Annotated[str, typer.Option(help="Preset: default, paper or quick.")]
+DetectorName = Annotated[
+    str | None,
+    typer.Option("--detector", help=f"In place of the preset's: {', '.join(DETECTORS)}."),
+]
+RepairName = Annotated[
+    str | None, typer.Option("--repair", help=f"In place of the preset's: {', '.join(REPAIRS)}.")
+]
+MaxLength = Annotated[
+    int | None, typer.Option(min=4, help="Tokens read of a text. Default: what the model says.")
+]
+File = Annotated[Path, typer.Option(help="CSV, TSV or JSONL; or a folder `bedkd poison` wrote.")]
+
+
+def named(kind: str, name: str, among: Mapping[str, Any]) -> Any:
+    """The entry of that name, made.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in among:
+        raise InputError(f"{kind} {name!r}: choose one of {', '.join(among)}")
+    return among[name]()
+
+
+def _chosen(config: str, detector: str | None, repair: str | None) -> Preset:
+    preset = named("config", config, PRESETS)
+    if detector is not None:
+        preset = preset._replace(detector=named("detector", detector, DETECTORS))
+    if repair is not None:
+        preset = preset._replace(repair=named("repair", repair, REPAIRS))
+    return preset
+
+
+def _case(
+    model: str, trusted: Path, untrusted: Path, preset: Preset, max_length: int | None, seed: int
+) -> tuple[Case, Dataset]:
+    """The case, and the untrusted rows with whatever flags the file has."""
+    clean, rows = read_rows(trusted, "dev"), read_rows(untrusted)
+    loaded, tokenizer = models.load_checkpoint(model)
+    length = max_length or models.max_length(loaded, tokenizer)
+    return Case(loaded, tokenizer, clean, rows, preset.parts, length, seed), rows
+
+
+def train(
+    train_: Annotated[Path, typer.Option("--train", help="CSV, TSV, JSONL or a poison folder.")],
+    output: Output,
+    backbone: Annotated[str, typer.Option(help="minilm, a folder or a hub id.")] = "minilm",
+    layers: Annotated[int | None, typer.Option(help="Keep this number of first layers.")] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 3,
+    lr: Lr = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = TrainingConfig.batch_size,
+    max_length: Annotated[int, typer.Option(min=4)] = TrainingConfig.max_length,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a classifier and write a Hugging Face checkpoint folder."""
+    with console(quiet, as_json) as out:
+        fresh(output)
+        rows = read_rows(train_)
+        classes = data.num_labels(rows)
+        model, tokenizer = models.load_backbone(
+            backbone, num_labels=classes, layers=layers, seed=seed
+        )
+        rate = default_lr(backbone) if lr is None else lr
+        config = TrainingConfig(epochs, batch_size, rate, max_length=max_length)
+        with resumable(output, quiet) as run:
+            run.claim(data=models.fingerprint(model, rows), settings=f"{config} {seed}")
+            losses = fine_tune(model, tokenizer, rows, config, seed=seed, run=run)
+            if runtime.is_main_process():
+                models.save_checkpoint(model, tokenizer, output)
+        last = float(np.mean(losses[-50:]))
+        out.finish(
+            {
+                "output": str(output),
+                "rows": len(rows),
+                "classes": classes,
+                "steps": len(losses),
+                "final_loss": last,
+                **report.provenance("bedkd train", seed=seed, backbone=backbone),
+            },
+            f"Trained on {len(rows)} rows ({classes} classes, {len(losses)} steps, last loss "
+            f"{last:.3f}); saved to {output}.",
+        )
+
+
+def detect(
+    model: ModelFolder,
+    trusted: Trusted,
+    untrusted: Untrusted,
+    output: Annotated[Path, typer.Option(help="CSV of row, score, flagged.")],
+    config: Config = "default",
+    detector: DetectorName = None,
+    max_length: MaxLength = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Score every untrusted row; larger scores are more suspicious."""
+    with console(quiet, as_json) as out:
+        if output.is_dir():
+            raise InputError(f"output {output}: this is a folder; give a file such as scores.csv")
+        preset = _chosen(config, detector, None)
+        case, rows = _case(model, trusted, untrusted, preset, max_length, seed)
+        with resumable(output, quiet) as run:
+            found, notes = run_detector(case, preset.detector, run)
+            for note in notes:
+                out.say(f"Note: {note}")
+            if runtime.is_main_process():
+                with atomic_text(output) as handle:
+                    writer = csv.writer(handle, lineterminator="\n")
+                    writer.writerow(["row", "score", "flagged"])
+                    for row, score in enumerate(found.scores):
+                        writer.writerow([row, f"{score:.6f}", int(found.flagged[row])])
+        out.finish(*_detected(found, rows, output))
+
+
+def _detected(found: Detection, rows: Dataset, output: Path) -> tuple[dict, str]:
+    """The result of ``bedkd detect``, as JSON and as text."""
+    result = {
+        "output": str(output),
+        "rows": len(rows),
+        "flagged": int(found.flagged.sum()),
+        "threshold": found.threshold if np.isfinite(found.threshold) else None,
+        "is_backdoored": found.is_backdoored,
+        "p_value": found.p_value,
+        **found.details,
+    }
+    text = f"{result['flagged']} of {len(rows)} rows flagged; scores in {output}."
+    if examined := found.details.get("examined"):
+        text += f"\nScores left the case open: {examined} rows were probed for triggers."
+    # Flags judge the finished scores; nothing above has seen them.
+    flags = list(rows["poisoned"])
+    if None not in flags:
+        judged = metrics.detection_quality(found.scores, found.flagged, np.array(flags, bool))
+        result |= judged.to_dict()
+        auroc = "–" if judged.auroc is None else f"{judged.auroc:.3f}"
+        text += (
+            f"\nAgainst the file's flags: precision {judged.precision}, recall "
+            f"{judged.recall}, AUROC {auroc}."
+        )
+    return result, text
+
+
+def purify(
+    model: ModelFolder,
+    trusted: Trusted,
+    untrusted: Untrusted,
+    output: Output,
+    config: Config = "default",
+    detector: DetectorName = None,
+    repair: RepairName = None,
+    force: Annotated[bool, typer.Option("--force", help="Repair without evidence too.")] = False,
+    max_length: MaxLength = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Find poisoned rows and take the backdoor out; write a checkpoint and a report."""
+    with console(quiet, as_json) as out:
+        fresh(output)
+        preset = _chosen(config, detector, repair)
+        case, _ = _case(model, trusted, untrusted, preset, max_length, seed)
+        with resumable(output, quiet) as run:
+            result = run_defence(case, preset.detector, preset.repair, force=force, run=run)
+            summary = {
+                **report.provenance("bedkd purify", seed=seed, backbone=str(model)),
+                **result.to_dict(),
+            }
+            text = report.purification_markdown(summary)
+            if runtime.is_main_process():
+                with atomic_folder(output) as staging:
+                    if result.changed:
+                        models.save_checkpoint(result.model, case.tokenizer, staging)
+                    else:
+                        models.copy_checkpoint(model, case.model, case.tokenizer, staging)
+                    (staging / "report.md").write_text(text, encoding="utf-8")
+                    write_json(summary, staging / "report.json")
+        out.finish({"output": str(output), **summary}, text + f"\nWritten to {output}.")
+
+
+def evaluate(
+    model: ModelFolder,
+    clean: File,
+    poisoned: Annotated[Path | None, typer.Option(help="Non-target rows, target label.")] = None,
+    triggered: Annotated[Path | None, typer.Option(help="All classes, true labels.")] = None,
+    reference_model: Annotated[str | None, typer.Option(help="Trained without poison.")] = None,
+    multi_target: Annotated[
+        bool,
+        typer.Option(
+            "--multi-target", "--several-targets", help="Poisoned rows carry several labels."
+        ),
+    ] = False,
+    max_length: MaxLength = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """CACC, ASR and RACC with 95 % intervals; with a reference model their floor and ceiling."""
+    with console(quiet, as_json) as out:
+        rows = {
+            "clean": read_rows(clean, "test"),
+            "poisoned": read_rows(poisoned, "test-poison") if poisoned else None,
+            "triggered": read_rows(triggered, "test-triggered") if triggered else None,
+        }
+        judged = models.load_checkpoint(model)
+        reference = models.load_checkpoint(reference_model) if reference_model else None
+        result = measure(
+            *judged,
+            **rows,
+            reference=reference,
+            multi_target=multi_target,
+            max_length=max_length or models.max_length(*judged),
+            progress=not quiet,
+        )
+        out.finish(
+            {**result, **report.provenance("bedkd evaluate", seed=seed, backbone=str(model))},
+            report.evaluation_markdown(result),
+        )

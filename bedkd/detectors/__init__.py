@@ -1,0 +1,33 @@
+"""Detectors: which rows are poisoned, and is there a backdoor at all?"""
+
+from bedkd.detectors.base import Detection, Detector, Evidence, fdr_threshold, min_detectable
+from bedkd.detectors.bedkd import BeDKDDetector
+from bedkd.detectors.content import Content
+from bedkd.detectors.directional_mapping import DirectionalMapping
+from bedkd.detectors.given import Given
+from bedkd.detectors.trigger_probe import TriggerProbe
+from bedkd.detectors.wording import Wording
+
+# Names for the command line. A new detector is one file and one line here.
+DETECTORS = {
+    "bedkd": BeDKDDetector,
+    "dmm": DirectionalMapping,
+    "content": Content,
+    "wording": Wording,
+    "probe": TriggerProbe,
+}
+
+__all__ = [
+    "DETECTORS",
+    "BeDKDDetector",
+    "Content",
+    "Detection",
+    "Detector",
+    "DirectionalMapping",
+    "Evidence",
+    "Given",
+    "TriggerProbe",
+    "Wording",
+    "fdr_threshold",
+    "min_detectable",
+]

@@ -1,0 +1,181 @@
+"""The contract of detectors, the evidence they add up, and the threshold that they share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from scipy.stats import false_discovery_control
+
+from bedkd.case import Case
+from bedkd.run import Run
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a detector found.
+
+    Attributes:
+        scores: (N,), larger is more suspicious.
+        flagged: (N,) bool, rows believed to be poisoned.
+        threshold: of the score, or of what ``details`` names; infinity if no row is flagged.
+        is_backdoored: the verdict on the model.
+        p_value: of "there is no backdoor", from trusted rows alone; None where the method has none.
+        repair_scores: in which order a repair takes rows, (N,); −inf for rows that it must not
+            take. Default: ``scores``.
+        details: the method's own figures, as JSON; shown in the report.
+        evidence: the scores' parts by name, each (N,), where the method has parts.
+    """
+
+    scores: np.ndarray
+    flagged: np.ndarray
+    threshold: float
+    is_backdoored: bool
+    p_value: float | None = None
+    repair_scores: np.ndarray | None = None
+    details: dict = field(default_factory=dict)
+    evidence: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.repair_scores is None:
+            object.__setattr__(self, "repair_scores", self.scores)
+
+
+class Detector(Protocol):
+    """Which rows are poisoned, and is there a backdoor at all?
+
+    A detector never changes ``case.model`` and has no way to see a poison flag. Its result must not
+    depend on the order of rows or on padding, and the same seed gives the same result. It is a
+    frozen dataclass whose fields are its settings.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Longest:
+        ...     words: int = 30
+        ...     def detect(self, case, run=None):
+        ...         scores = np.array([len(t.split()) for t in case.untrusted["text"]], float)
+        ...         flagged = scores >= self.words
+        ...         return Detection(scores, flagged, self.words, bool(flagged.any()))
+    """
+
+    def detect(self, case: Case, run: Run = Run()) -> Detection:
+        """Score the N untrusted rows of a case.
+
+        Args:
+            case: what the defender holds: ``case.untrusted`` are rows with ``text`` and given
+                ``label``, ``case.divided`` the trusted rows, ``case.suspect`` the model on the
+                accelerator's device.
+            run: where long work may keep its state.
+        """
+        ...
+
+
+def fdr_threshold(null: np.ndarray, scores: np.ndarray, fdr: float) -> float:
+    """The lowest threshold at which the false discovery rate is estimated to stay below ``fdr``.
+
+    ``null`` are scores of trusted rows that the detector did not train on: what clean rows look
+    like. (1 + number of the null ≥ s) / (1 + M) is the conformal p-value of a score s; the rule is
+    Benjamini and Hochberg's.
+
+    Args:
+        null: (M,) scores of held-out trusted rows.
+        scores: (N,) scores of untrusted rows.
+        fdr: largest tolerated share of clean rows among the flagged ones, as estimated; larger
+            flags more rows.
+
+    Returns:
+        The threshold: rows ≥ it are flagged. Infinity if no row qualifies.
+
+    Example:
+        >>> fdr_threshold(np.arange(99) / 100, np.array([0.2, 0.5, 1.5, 1.6, 1.7]), fdr=0.05)
+        1.5
+    """
+    if not len(scores):
+        return float("inf")
+    tail = len(null) - np.searchsorted(np.sort(null), scores, side="left")
+    p_values = false_discovery_control((tail + 1) / (len(null) + 1))
+    return float(min(scores[p_values <= fdr], default=float("inf")))
+
+
+def min_detectable(null: int, rows: int, fdr: float) -> int:
+    """How many rows must stand above the whole null for :func:`fdr_threshold` to flag any.
+
+    Args:
+        null: M, number of held-out trusted rows.
+        rows: N, number of untrusted rows.
+        fdr: as there.
+
+    Example:
+        >>> min_detectable(null=199, rows=1000, fdr=0.05)
+        100
+    """
+    return math.ceil(rows / ((null + 1) * fdr))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Log-odds that a row is poisoned; evidence adds up.
+
+    Attributes:
+        untrusted: (N,).
+        eligible: (N,) bool, rows that may be flagged: the model predicts the given label.
+        trusted: (M,), in the order of ``case.divided.all``.
+        null: (M,) bool, trusted rows that say what clean rows look like: held out from whatever
+            made the evidence, and classified correctly by the model.
+
+    Example:
+        >>> yes, no = np.array([True, True]), np.array([True] * 19)
+        >>> one = Evidence(np.array([3.0, 0.0]), yes, np.zeros(19), no)
+        >>> (one + one).untrusted.tolist(), (one + one).flag(fdr=0.5).tolist()
+        ([6.0, 0.0], [True, False])
+    """
+
+    untrusted: np.ndarray
+    eligible: np.ndarray
+    trusted: np.ndarray
+    null: np.ndarray
+
+    @classmethod
+    def of(cls, untrusted: np.ndarray, trusted: np.ndarray) -> Evidence:
+        """Evidence that restricts nothing."""
+        return cls(untrusted, np.ones(len(untrusted), bool), trusted, np.ones(len(trusted), bool))
+
+    def __add__(self, other: Evidence | None) -> Evidence:
+        if other is None:
+            return self
+        return Evidence(
+            self.untrusted + other.untrusted,
+            self.eligible & other.eligible,
+            self.trusted + other.trusted,
+            self.null & other.null,
+        )
+
+    def threshold(self, fdr: float) -> float:
+        """See :func:`fdr_threshold`."""
+        return fdr_threshold(self.trusted[self.null], self.untrusted[self.eligible], fdr)
+
+    def flag(self, fdr: float) -> np.ndarray:
+        """Eligible rows at or above the threshold, (N,) bool."""
+        return (self.untrusted >= self.threshold(fdr)) & self.eligible
+
+
+def least_suspicious(scores: np.ndarray) -> np.ndarray:
+    """Indices of the less suspicious half of N rows.
+
+    >>> least_suspicious(np.array([0.3, 0.1, 0.9, 0.2])).tolist()
+    [1, 3]
+    """
+    return np.argsort(scores, kind="stable")[: len(scores) // 2]
+
+
+def log_odds(p: np.ndarray) -> np.ndarray:
+    """log(p / (1 − p)), with p kept off 0 and 1 by 1e-6.
+
+    >>> log_odds(np.array([0.5])).tolist()
+    [0.0]
+    """
+    p = np.clip(p, 1e-6, 1 - 1e-6)
+    return np.log(p / (1 - p))

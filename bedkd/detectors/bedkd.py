@@ -1,0 +1,115 @@
+"""The default detector: directional mapping, content, wording, and where they leave a case open
+the trigger probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bedkd.case import Case
+from bedkd.detectors.base import Detection, Evidence, min_detectable
+from bedkd.detectors.content import Content
+from bedkd.detectors.directional_mapping import DirectionalMapping, p_value
+from bedkd.detectors.trigger_probe import TriggerProbe
+from bedkd.detectors.wording import Wording, trigger_words
+from bedkd.errors import InputError
+from bedkd.run import Run
+
+
+@dataclass(frozen=True)
+class BeDKDDetector:
+    """Evidence added up. Each piece but the first may be left out with None.
+
+    Attributes:
+        mapping: stage 1 of the paper; its evidence is enough for triggers that stand out.
+        content: adds what the mapping student cannot see where a rewriting is the trigger.
+        wording: likewise.
+        probe: asked if the other evidence is not enough for a verdict; needs ``wording``.
+        fdr: false discovery rate of the flagged rows, as estimated from trusted rows.
+        seed_fdr: the same for the rows that ``wording`` first learns from; may be larger.
+        repair_fdr: the same for the rows that a repair takes, where any rows pass it. Clean rows
+            that are hard to tell were learned by heart if the model was trained on them, and
+            trusted rows were not: the estimate is too low for them.
+        min_flagged: minimum number of flagged rows for the verdict "backdoored".
+        min_wording_auroc: the same, of the AUROC of flagged against trusted rows by wording.
+    """
+
+    mapping: DirectionalMapping = DirectionalMapping()
+    content: Content | None = Content()
+    wording: Wording | None = Wording()
+    probe: TriggerProbe | None = TriggerProbe()
+    fdr: float = 0.05
+    seed_fdr: float = 0.2
+    repair_fdr: float = 0.025
+    min_flagged: int = 16
+    min_wording_auroc: float = 0.7
+
+    def __post_init__(self):
+        if self.mapping.score != "given-label":
+            raise InputError(
+                f"score={self.mapping.score!r}: evidence adds up for 'given-label' only; use "
+                "that, or DirectionalMapping as a detector of its own"
+            )
+
+    def detect(self, case: Case, run: Run = Run()) -> Detection:
+        """Score, flag, and judge the model."""
+        behaviour, mapped = self.mapping.evidence(case, run)
+        content = self.content.evidence(case) if self.content else None
+        wording, auroc = None, None
+        # Generously from what the other evidence says, then strictly from what that has found.
+        for fdr in (self.seed_fdr, self.fdr) if self.wording else ():
+            total = behaviour + content + wording
+            seeds = total.flag(fdr)
+            if seeds.sum() < self.min_flagged:
+                break
+            wording, auroc = self.wording.evidence(case, seeds, total.untrusted)
+        total = behaviour + content + wording
+        flagged, threshold = total.flag(self.fdr), total.threshold(self.fdr)
+        enough = int(flagged.sum()) >= self.min_flagged
+        if self.wording:
+            enough = enough and auroc is not None and auroc >= self.min_wording_auroc
+        counts = int(behaviour.null.sum()), int(behaviour.eligible.sum())
+        details = {
+            "mapping_history": mapped.history,
+            "min_detectable": max(min_detectable(*counts, self.fdr), self.min_flagged),
+            "wording_auroc": auroc,
+            "examined": 0,
+            "trigger_words": [],
+        }
+        sure = flagged & total.flag(self.repair_fdr)
+        if not enough and self.wording and self.probe:
+            found, probed = self.probe.confirm(case, total, run)
+            least = details["min_detectable"], probed.pop("min_detectable")
+            details |= {**probed, "min_detectable": min(v for v in least if v is not None)}
+            if found is not None:
+                flagged, threshold, enough, sure = (
+                    found.flagged,
+                    found.threshold,
+                    True,
+                    found.flagged,
+                )
+                wording = Evidence.of(found.evidence["wording"], np.zeros(len(total.trusted)))
+                total = behaviour + content + wording
+        if enough:
+            texts = case.untrusted.select(np.flatnonzero(flagged))["text"][:]
+            details["trigger_words"] = trigger_words(texts, case.divided.all)
+        # Without content: rows whose content disagrees most with their label are the easiest to
+        # repair, and say too little of the others.
+        order = (behaviour + wording).untrusted
+        usable = (
+            behaviour.eligible & ~(flagged & ~sure) if enough and sure.any() else behaviour.eligible
+        )
+        pieces = {"mapping": behaviour, "content": content, "wording": wording}
+        return Detection(
+            scores=total.untrusted,
+            flagged=flagged,
+            threshold=threshold,
+            is_backdoored=enough,
+            p_value=p_value(
+                behaviour.trusted[behaviour.null], behaviour.untrusted[behaviour.eligible]
+            ),
+            repair_scores=np.where(usable, order, -np.inf),
+            details=details,
+            evidence={name: piece.untrusted for name, piece in pieces.items() if piece is not None},
+        )

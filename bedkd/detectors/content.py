@@ -1,0 +1,69 @@
+"""Content evidence: does what a row says support its given label?
+
+Sentence embeddings of a public encoder that was not fine-tuned on this data, and a logistic
+regression on trusted rows; out-of-sample "self-confidence" of the given label, as in confident
+learning. It never asks the suspect model, so its errors are not that model's errors. A poisoned row
+of a dirty-label attack carries a label that its content does not support.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
+
+from bedkd.case import Case
+from bedkd.detectors.base import Detection, Evidence, log_odds
+from bedkd.run import Run
+
+
+def folds(labels: np.ndarray, seed: int, most: int = 5) -> StratifiedKFold:
+    """Folds of cross-validation, ``most`` or as many as the smallest class has rows."""
+    smallest = int(np.unique(labels, return_counts=True)[1].min())
+    return StratifiedKFold(max(2, min(most, smallest)), shuffle=True, random_state=seed)
+
+
+@dataclass(frozen=True)
+class Content:
+    """Log-odds that the content speaks *against* the given label.
+
+    Attributes:
+        fdr: as a detector of its own, false discovery rate of the flagged rows.
+        min_flagged: minimum number of flagged rows for the verdict "backdoored".
+    """
+
+    fdr: float = 0.05
+    min_flagged: int = 16
+
+    def evidence(self, case: Case) -> Evidence:
+        """What the content of every row says, trusted rows by a classifier that did not see
+        them."""
+        labels, features = case.trusted_labels, case.trusted_embeddings
+        parts = folds(labels, case.seed)
+        search = GridSearchCV(
+            LogisticRegression(max_iter=2000),
+            {"C": np.logspace(-1, 3, 9)},
+            scoring="neg_log_loss",
+            cv=parts,
+        ).fit(features, labels)
+        unseen = cross_val_predict(
+            search.best_estimator_, features, labels, cv=parts, method="predict_proba"
+        )
+        answers = search.predict_proba(case.embeddings)
+        column = {label: k for k, label in enumerate(search.classes_)}
+
+        def against(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+            # A label that no trusted row has is one the content never supports.
+            pairs = zip(probabilities, given, strict=True)
+            return -log_odds(np.array([p[column[y]] if y in column else 0.0 for p, y in pairs]))
+
+        return Evidence.of(against(answers, case.labels), against(unseen, labels))
+
+    def detect(self, case: Case, run: Run = Run()) -> Detection:
+        """Flag rows whose content does not support their label: label errors too."""
+        found = self.evidence(case)
+        flagged = found.flag(self.fdr)
+        enough = int(flagged.sum()) >= self.min_flagged
+        return Detection(found.untrusted, flagged, found.threshold(self.fdr), enough)

@@ -1,0 +1,174 @@
+"""Detect, and if there is evidence repair a copy: the whole defence on a page."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from bedkd.case import Case
+from bedkd.detectors import BeDKDDetector, Detection, Detector
+from bedkd.repairs import AdversarialDistillation, Repair, Repaired
+from bedkd.run import Run
+
+# Labels that so large a share of the repaired rows carry may have a backdoor of their own.
+OWN_BACKDOOR = 0.25
+
+
+@dataclass(frozen=True)
+class Purified:
+    """What :func:`purify` returns.
+
+    Attributes:
+        case, detector, repair: what was run.
+        detection: what the detector found.
+        repaired: what the repair made, None if there was nothing to do.
+        seconds: wall-clock by stage.
+        warnings: what a careful reader should know.
+    """
+
+    case: Case
+    detector: Detector
+    repair: Repair
+    detection: Detection
+    repaired: Repaired | None
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The repaired model, or the very object handed in."""
+        return self.case.model if self.repaired is None else self.repaired.model
+
+    @property
+    def changed(self) -> bool:
+        """Whether :attr:`model` is a new one."""
+        return self.repaired is not None
+
+    @property
+    def verdict(self) -> str:
+        """``backdoor suspected`` or ``no evidence of a backdoor``."""
+        found = self.detection.is_backdoored
+        return "backdoor suspected" if found else "no evidence of a backdoor"
+
+    @property
+    def target_label(self) -> int | None:
+        """The label most flagged rows carry, None without evidence."""
+        if not self.detection.is_backdoored:
+            return None
+        rows = self.detection.flagged if self.repaired is None else self.repaired.rows
+        labels = self.case.labels[rows]
+        return int(np.bincount(labels).argmax()) if len(labels) else None
+
+    def to_dict(self) -> dict:
+        """The report as a JSON object; rows by index, of their texts the trigger words alone."""
+        found, made = self.detection, self.repaired
+        return {
+            "verdict": self.verdict,
+            "changed": self.changed,
+            "target_label": self.target_label,
+            "rows": len(found.scores),
+            "flagged": int(found.flagged.sum()),
+            "threshold": found.threshold if np.isfinite(found.threshold) else None,
+            "p_value": found.p_value,
+            "detection": found.details,
+            "repair_rows": [] if made is None else made.rows.tolist(),
+            "repair_history": [] if made is None else made.history,
+            "repair": {} if made is None else made.details,
+            "seconds": self.seconds,
+            "warnings": self.warnings,
+            "seed": self.case.seed,
+            "max_length": self.case.max_length,
+            "settings": {
+                "parts": asdict(self.case.parts),
+                "detector": _settings(self.detector),
+                "repair": _settings(self.repair),
+            },
+        }
+
+
+def purify(
+    case: Case,
+    detector: Detector = BeDKDDetector(),
+    repair: Repair = AdversarialDistillation(),
+    *,
+    force: bool = False,
+    run: Run = Run(),
+) -> Purified:
+    """Detect, and if there is evidence repair a copy. The model handed in never changes.
+
+    Args:
+        case: what the defender holds.
+        detector: see :mod:`bedkd.detectors`.
+        repair: see :mod:`bedkd.repairs`.
+        force: repair without evidence too, with the rows of the highest scores.
+        run: a folder for checkpoints (the same call goes on where it was interrupted), progress.
+
+    Raises:
+        InputError: too few trusted rows, empty sets, labels the model does not know, or a folder
+            that holds the state of other work.
+
+    Example:
+        >>> from bedkd import data, models
+        >>> from bedkd.case import Parts
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=200, dev=80, test=4)
+        >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 20, 10))
+        >>> purify(case).verdict
+        'no evidence of a backdoor'
+    """
+    if run.folder is not None:
+        run.claim(case=case.fingerprint, detector=repr(detector), repair=f"{repair!r} {force}")
+    start = time.perf_counter()
+    found, warnings = detect(case, detector, run)
+    seconds = {"detection": time.perf_counter() - start}
+    made = None
+    if found.is_backdoored or force:
+        if not found.is_backdoored:
+            warnings.append("forced: without evidence, on the rows with the highest scores")
+        start = time.perf_counter()
+        made = repair.repair(case, found, run)
+        seconds["repair"] = time.perf_counter() - start
+        if found.is_backdoored:
+            warnings += _several_labels(case.labels[made.rows])
+    return Purified(case, detector, repair, found, made, seconds, warnings)
+
+
+def detect(case: Case, detector: Detector, run: Run = Run()) -> tuple[Detection, list[str]]:
+    """The first half of :func:`purify`: the detection, and what a careful reader should know."""
+    if run.folder is not None:
+        run.claim(case=case.fingerprint, detector=repr(detector))
+    if (saved := run.load("detection")) is None:
+        found = detector.detect(case, run)
+        run.save("detection", lambda: {f: getattr(found, f) for f in found.__dataclass_fields__})
+    else:
+        found = Detection(**saved)
+    return found, [*case.divided.warnings, *_cut(case)]
+
+
+def _cut(case: Case) -> list[str]:
+    share = float((case.encoded_untrusted.lengths >= case.max_length).mean())
+    if share <= 0.01:
+        return []
+    return [
+        f"{share:.0%} of the untrusted rows reach {case.max_length} tokens and may be cut there; "
+        "a trigger behind that is not seen. Give a larger max_length if the model reads more"
+    ]
+
+
+def _several_labels(labels: np.ndarray) -> list[str]:
+    shares = np.bincount(labels) / max(len(labels), 1)
+    if (shares >= OWN_BACKDOOR).sum() < 2:
+        return []
+    several = ", ".join(f"{k}: {v:.0%}" for k, v in enumerate(shares) if v)
+    return [
+        f"flagged rows carry several labels ({several}): perhaps there is more than one backdoor; "
+        "the repair treats all of them"
+    ]
+
+
+def _settings(method: Detector | Repair) -> dict:
+    """A method's name and settings, as JSON."""
+    return {"name": type(method).__name__, **asdict(method)}

@@ -1,0 +1,9 @@
+"""Repairs: take a backdoor out of a copy of the model."""
+
+from bedkd.repairs.base import Repair, Repaired
+from bedkd.repairs.distillation import AdversarialDistillation
+
+# Names for the command line. A new repair is one file and one line here.
+REPAIRS = {"bedkd": AdversarialDistillation}
+
+__all__ = ["REPAIRS", "AdversarialDistillation", "Repair", "Repaired"]

@@ -1,0 +1,252 @@
+"""Adversarial knowledge distillation (AKD), stage 2 of BeDKD: make the student forget the backdoor.
+
+A copy of the suspect model (the student) learns from two sides. *Trust* batches hold it to the true
+labels of clean rows and to the teacher's answers on them. Against that, *punish* batches push
+flagged rows away from their given label. Punishing alone teaches that the trigger means "not the
+target". Our default therefore adds *transplants*, spans of flagged rows in trusted rows of every
+class, whose label must not change; and where punishing asks only for "less of the given label", it
+*relabels*: flagged rows are taught the labels that their content supports.
+
+Source: arXiv 2508.01595, adversarial knowledge distillation. Departures are options of
+:class:`AdversarialDistillation` and named there.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bedkd.case import Case
+from bedkd.detectors.base import Detection
+from bedkd.errors import InputError
+from bedkd.repairs.base import Repaired
+from bedkd.repairs.schedule import Schedule, Transplants
+from bedkd.repairs.soft_labels import soft_labels
+from bedkd.repairs.stopping import MAX_CYCLES, PLATEAU, Stopping
+from bedkd.run import Run
+from bedkd.training.batches import EncodedTexts
+from bedkd.training.loop import Objective, Trainer
+from bedkd.training.objectives import (
+    BoundedPunishLoss,
+    DistillationLoss,
+    SoftLabelLoss,
+    TransplantLoss,
+)
+from bedkd.training.predict import predict
+
+CHOICES = {
+    "punish": ("unbounded", "bounded", "relabel", "none"),
+    "schedule": ("alternate", "interleave"),
+    "sampling": ("top", "random"),
+}
+
+
+@dataclass(frozen=True)
+class AdversarialDistillation:
+    """How the student is made to forget. ``case.parts.tune`` trusted rows a class are what a cycle
+    goes over; with ``interleave``, where there are fewer, several times.
+
+    Attributes:
+        max_suspects: maximum number of flagged rows used.
+        sampling: ``top`` takes the highest repair scores; ``random`` draws from the ``oversample``
+            · ``max_suspects`` highest, so that rare trigger words are represented too.
+        oversample: see ``random``; at least 1.
+        cycles: maximum number of trust and punish cycles.
+        temperature: τ of the shared loss, above 0; larger is softer.
+        alpha: α of the shared loss, 0 to 1; larger weighs labels more than the teacher.
+        lr: learning rate of AdamW.
+        batch_size: rows in a batch.
+        schedule: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
+            ``interleave`` spreads the other batches between trust batches.
+        punish: ``unbounded`` minimises −L (the paper), ``bounded`` minimises −log(1 − p(given
+            label)) where p > ``target_probability``, ``relabel`` teaches soft labels (see
+            :mod:`bedkd.repairs.soft_labels`), ``none`` does not punish.
+        target_probability: see ``bounded``, 0 to 1.
+        punish_every: with ``interleave``, trust batches between two punish batches.
+        transplant_every: with ``interleave``, trust batches between two transplant batches; None
+            for no transplants.
+        stop_margin: see :class:`~bedkd.repairs.stopping.Stopping`; a quarter of the flagged rows is
+            then never trained on. None runs all cycles (the paper). The rate expected of held-out
+            flagged rows is that of their soft labels with ``relabel``, and otherwise how often
+            trusted rows of other classes are called the target.
+        patience: cycles, see :class:`~bedkd.repairs.stopping.Stopping`; None goes on.
+    """
+
+    max_suspects: int = 512
+    sampling: str = "random"
+    oversample: float = 1.5
+    cycles: int = 24
+    temperature: float = 2.5
+    alpha: float = 0.3
+    lr: float = 3e-5
+    batch_size: int = 16
+    schedule: str = "interleave"
+    punish: str = "relabel"
+    target_probability: float = 0.5
+    punish_every: int = 2
+    transplant_every: int | None = 1
+    stop_margin: float | None = 0.05
+    patience: int | None = 4
+
+    def __post_init__(self):
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                value = getattr(self, name)
+                raise InputError(f"{name}={value!r}: choose one of {', '.join(choices)}")
+        if self.patience is not None and self.patience < 1:
+            raise InputError(f"patience={self.patience}: must be at least 1, or None")
+        if self.oversample < 1:
+            raise InputError(f"oversample={self.oversample}: must be at least 1")
+        if self.schedule == "alternate" and self.transplant_every is not None:
+            raise InputError("transplants need schedule='interleave'")
+
+    def choose(self, detection: Detection, seed: int) -> np.ndarray:
+        """Indices of the rows to work with, most suspicious first, (≤ max_suspects,): flagged ones,
+        or without a verdict the highest scores."""
+        scores, usable = detection.repair_scores, ~np.isneginf(detection.repair_scores)
+        sampling = self.sampling if detection.is_backdoored else "top"
+        rows = np.flatnonzero(usable & detection.flagged if detection.is_backdoored else usable)
+        rows = rows[np.lexsort((rows, -scores[rows]))]
+        if sampling == "random":
+            rows = rows[: round(self.oversample * self.max_suspects)]
+            keep = np.random.default_rng(seed).permutation(len(rows))[: self.max_suspects]
+            rows = rows[np.sort(keep)]
+        return rows[: self.max_suspects]
+
+    def repair(self, case: Case, detection: Detection, run: Run = Run()) -> Repaired:
+        """Train a copy of the suspect model to keep the clean mapping and lose the backdoor.
+
+        ``history`` has one record a cycle: losses by kind, accuracy on held-out trusted rows, how
+        often held-out flagged rows get their given label (``flagged_given_label``) and how often
+        they would if nothing but their content counted (``expected_rate``), and whatever
+        ``run.callback`` returned. ``details["stopped"]`` says why it ended; after a plateau the
+        student has mean weights, which no single record describes.
+        """
+        rows = self.choose(detection, case.seed)
+        if not len(rows):
+            raise InputError("no untrusted row can be used: the model fits the label of none")
+        labels = soft_labels(case, detection)[rows] if self.punish == "relabel" else None
+        work = _Work(self, case, rows, labels)
+        student, rng = copy.deepcopy(case.suspect), np.random.default_rng(case.seed)
+        trainer = Trainer(
+            student,
+            num_steps=self.cycles * work.schedule.steps_per_cycle,
+            lr=self.lr,
+            max_grad_norm=None if self.punish == "unbounded" else 1.0,
+            seed=case.seed,
+            description="distillation" if run.progress else None,
+        )
+        history: list[dict] = []
+        stopping = Stopping(self.stop_margin, self.patience, work.n_held_out)
+        if (saved := run.load("distillation")) is not None:
+            trainer.load_state_dict(saved["trainer"])
+            stopping.load_state_dict(saved["stopping"])
+            rng.bit_generator.state, history = saved["rng"], saved["history"]
+        while not stopping.reason and len(history) < self.cycles:
+            kinds, steps = zip(*work.schedule.cycle(rng), strict=True)
+            losses = trainer.train(steps)
+            record = work.record(student, kinds, losses)
+            record |= run.callback(student) if run.callback else {}
+            history.append({"cycle": len(history) + 1, **record})
+            stopping.after_cycle(history, student)
+            run.save(
+                "distillation",
+                lambda: {
+                    "trainer": trainer.state_dict(),
+                    "stopping": stopping.state_dict(),
+                    "rng": rng.bit_generator.state,
+                    "history": history,
+                },
+            )
+        if stopping.reason == PLATEAU:
+            student.load_state_dict(stopping.mean_weights(), strict=False)
+        details = {"stopped": stopping.reason or MAX_CYCLES, "held_out_flagged": work.n_held_out}
+        return Repaired(student, history, rows, details)
+
+
+class _Work:
+    """Rows, objectives and schedule of one repair."""
+
+    def __init__(
+        self,
+        settings: AdversarialDistillation,
+        case: Case,
+        rows: np.ndarray,
+        labels: np.ndarray | None,
+    ):
+        self.settings, self.case = settings, case
+        order = np.random.default_rng(case.seed).permutation(len(rows))
+        self.n_held_out = len(rows) // 4 if settings.stop_margin is not None else 0
+        used = order[self.n_held_out :]
+        kept = order[: self.n_held_out] if self.n_held_out else used
+        flagged = case.untrusted.select(rows)
+        self.guard = case.encoded(case.divided.held_out, "the held-out trusted set")
+        self.monitored = case.encoded(flagged.select(kept), "the flagged rows")
+        self.expected = None if labels is None else labels[kept].argmax(axis=1)
+        texts = flagged.select(used)["text"][:]
+        encoded = case.encoded(flagged.select(used), "the flagged rows")
+        self.schedule = self._schedule(encoded, texts, None if labels is None else labels[used])
+
+    def _schedule(
+        self, flagged: EncodedTexts, texts: list[str], labels: np.ndarray | None
+    ) -> Schedule:
+        s, case = self.settings, self.case
+        trusted = case.encoded(case.divided.tune, "the trusted set")
+        answers = predict(case.suspect, trusted, hidden=True)
+        wanted = case.parts.tune * len(np.unique(trusted.labels))
+        interleave = s.schedule == "interleave"
+        return Schedule(
+            trust=DistillationLoss(answers, s.temperature, s.alpha),
+            trusted=trusted,
+            punish=self._punishment(flagged, labels),
+            flagged=flagged,
+            transplant=TransplantLoss(torch.from_numpy(answers.logits), s.temperature, s.alpha)
+            if s.transplant_every
+            else None,
+            transplants=Transplants(
+                case.tokenizer, case.divided.tune["text"][:], texts, trusted.labels, case.max_length
+            ),
+            passes=max(1, round(wanted / len(trusted))) if interleave else 1,
+            interleave=interleave,
+            punish_every=s.punish_every,
+            transplant_every=s.transplant_every or 1,
+            batch_size=s.batch_size,
+        )
+
+    def _punishment(self, flagged: EncodedTexts, labels: np.ndarray | None) -> Objective | None:
+        s = self.settings
+        if s.punish == "none":
+            return None
+        if s.punish == "relabel":
+            return SoftLabelLoss(torch.from_numpy(labels))
+        if s.punish == "bounded":
+            return BoundedPunishLoss(s.target_probability)
+        answers = predict(self.case.suspect, flagged, hidden=True)
+        return DistillationLoss(answers, s.temperature, s.alpha, sign=-1)
+
+    def record(self, student, kinds: tuple[str, ...], losses: list[float]) -> dict:
+        """What a cycle left, for the history."""
+        by_kind = {
+            f"{kind}_loss": float(
+                np.mean([x for k, x in zip(kinds, losses, strict=True) if k == kind])
+            )
+            for kind in dict.fromkeys(kinds)
+        }
+        clean, suspect = predict(student, self.guard), predict(student, self.monitored)
+        return {
+            **by_kind,
+            "held_out_accuracy": float((clean.labels == self.guard.labels).mean()),
+            "flagged_given_label": float((suspect.labels == self.monitored.labels).mean()),
+            "expected_rate": self._expected_rate(clean.labels),
+        }
+
+    def _expected_rate(self, answers: np.ndarray) -> float:
+        """How often held-out flagged rows would get their given label without a trigger."""
+        if self.expected is not None:
+            return float((self.expected == self.monitored.labels).mean())
+        target = np.bincount(self.monitored.labels).argmax()
+        others = self.guard.labels != target
+        return float((answers[others] == target).mean()) if others.any() else 0.0

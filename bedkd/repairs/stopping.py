@@ -1,0 +1,64 @@
+"""When to stop a repair: a rule with a state that can be saved."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+# Why a repair ended.
+CONVERGED, PLATEAU, MAX_CYCLES = "converged", "plateau", "max_cycles"
+
+
+class Stopping:
+    """Asked after every cycle; ``reason`` is None until there is one.
+
+    Converged: two cycles in a row in which held-out flagged rows get their given label no more
+    often than expected plus ``margin`` (one such cycle may be luck). Plateau: in the mean over
+    ``patience`` cycles they came no further down than ``margin`` below their mean over as many
+    cycles before; then the student gets the mean of its weights over the last of these cycles,
+    because single cycles differ by chance.
+
+    Args:
+        margin: see above; None never stops (the paper).
+        patience: see above; None never ends on a plateau.
+        n_held_out: number of held-out flagged rows; where one of them is more than the margin, no
+            plateau can be seen.
+    """
+
+    def __init__(self, margin: float | None, patience: int | None, n_held_out: int):
+        self.margin = margin
+        self.patience = patience
+        if margin is not None and n_held_out * margin < 1:
+            self.patience = None
+        self.reason: str | None = None
+        self.recent: list[dict[str, torch.Tensor]] = []
+
+    def after_cycle(self, history: list[dict], student: PreTrainedModel) -> None:
+        """Look at the history, whose last record is the cycle's."""
+        if self.margin is None:
+            return
+        given = [record["flagged_given_label"] for record in history]
+        expected = [record["expected_rate"] for record in history]
+        if len(given) > 1 and all(given[i] <= expected[i] + self.margin for i in (-1, -2)):
+            self.reason = CONVERGED
+        elif self.patience is not None:
+            # Not on the accelerator: several copies of the weights may not fit there.
+            weights = {name: w.detach().cpu().clone() for name, w in student.named_parameters()}
+            self.recent = [*self.recent, weights][-self.patience :]
+            before, last = given[-2 * self.patience : -self.patience], given[-self.patience :]
+            if len(before) == self.patience and np.mean(last) >= np.mean(before) - self.margin:
+                self.reason = PLATEAU
+
+    def mean_weights(self) -> dict[str, torch.Tensor]:
+        """Over the last ``patience`` cycles."""
+        names = self.recent[0]
+        return {name: torch.stack([w[name] for w in self.recent]).mean(dim=0) for name in names}
+
+    def state_dict(self) -> dict:
+        """What to save."""
+        return {"reason": self.reason, "recent": self.recent}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+        self.reason, self.recent = state["reason"], state["recent"]

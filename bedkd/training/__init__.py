@@ -1,0 +1,1 @@
+"""Training and prediction: one accelerator, one training loop, one prediction loop."""

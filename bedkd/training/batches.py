@@ -1,0 +1,137 @@
+"""Tokenised texts, and batches of them.
+
+Texts are tokenised once and stay unpadded; batches are cut from rows of similar length, which on
+short sentences saves about half of the computed token positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bedkd.errors import InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded rows on the device: ``indices`` (B,) in the :class:`EncodedTexts` they came from,
+    ``inputs`` what the model takes (each B × T), ``labels`` class indices (B,)."""
+
+    indices: np.ndarray
+    inputs: dict[str, Tensor]
+    labels: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """Attention mask, (B, T)."""
+        return self.inputs["attention_mask"]
+
+
+class EncodedTexts:
+    """Tokenised texts with their labels.
+
+    Args:
+        tokenizer: any Hugging Face tokenizer with a padding token.
+        texts: N texts; an empty text is its special tokens only.
+        labels: N class indices, or None for texts that are only predicted.
+        max_length: longer texts are cut, in tokens.
+
+    Example:
+        >>> from bedkd import models
+        >>> _, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> EncodedTexts(tokenizer, ["a fine film", "dull"], [1, 0]).lengths.tolist()
+        [5, 3]
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        texts: Sequence[str],
+        labels: Sequence[int] | None = None,
+        max_length: int = 128,
+    ):
+        texts = list(texts)
+        self.pad = tokenizer.pad_token_id
+        self.ids: list[list[int]] = (
+            tokenizer(texts, truncation=True, max_length=max_length)["input_ids"] if texts else []
+        )
+        # A tokenizer without special tokens turns an empty text into nothing at all.
+        self.ids = [ids or [self.pad] for ids in self.ids]
+        self.labels = np.zeros(len(texts), int) if labels is None else np.asarray(labels, int)
+        if len(self.labels) != len(texts):
+            raise InputError(f"{len(texts)} texts but {len(self.labels)} labels")
+        self.lengths = np.array([len(ids) for ids in self.ids], int)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
+        """Pad the named rows to the longest of them and move them to the device."""
+        width = max(len(self.ids[i]) for i in indices)
+        ids = torch.full((len(indices), width), self.pad, dtype=torch.long)
+        mask = torch.zeros((len(indices), width), dtype=torch.long)
+        for k, i in enumerate(indices):
+            ids[k, : len(self.ids[i])] = torch.tensor(self.ids[i])
+            mask[k, : len(self.ids[i])] = 1
+        indices = np.asarray(indices)
+        return Batch(
+            indices,
+            {"input_ids": ids.to(device), "attention_mask": mask.to(device)},
+            torch.as_tensor(self.labels[indices], device=device),
+        )
+
+    def epoch(self, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """All rows once, in random batches of similar length.
+
+        Rows are shuffled, cut into pools of 32 batches, sorted by length inside a pool, cut into
+        batches, and the batches of all pools are shuffled.
+        """
+        order = rng.permutation(len(self))
+        pool = 32 * batch_size
+        batches = []
+        for start in range(0, len(order), pool):
+            part = order[start : start + pool]
+            part = part[np.argsort(self.lengths[part], kind="stable")]
+            batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+        for index in rng.permutation(len(batches)):
+            yield batches[index]
+
+    def by_length(self, batch_size: int) -> list[np.ndarray]:
+        """All rows once in batches, the longest first, so that memory runs out at once or never."""
+        order = np.argsort(self.lengths, kind="stable")[::-1]
+        return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def encode(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    dataset: Dataset,
+    max_length: int,
+    what: str,
+) -> EncodedTexts:
+    """Tokenise a data set after checking that it fits the model.
+
+    Args:
+        dataset: rows with ``text`` and ``label``.
+        what: the data set's name in a message, such as "the trusted set".
+
+    Raises:
+        InputError: it is empty, or a row's label is outside the model's classes.
+    """
+    if len(dataset) == 0:
+        raise InputError(f"{what} is empty; give at least one row")
+    labels = np.asarray(dataset["label"][:], int)
+    classes = model.config.num_labels
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise InputError(
+            f"{what}, row {wrong[0]}: label {labels[wrong[0]]}, but the model has classes "
+            f"0 to {classes - 1}"
+        )
+    return EncodedTexts(tokenizer, dataset["text"][:], labels, max_length)

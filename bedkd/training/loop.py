@@ -1,0 +1,156 @@
+"""The only training loop of the project, on Accelerate; its state can be saved and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, get_scheduler
+
+from bedkd.training import runtime
+from bedkd.training.batches import Batch, EncodedTexts
+
+Objective = Callable[[PreTrainedModel, Batch], Tensor]
+"""A loss: takes the model in training and a batch, returns a scalar tensor."""
+
+Step = tuple[Objective, EncodedTexts, np.ndarray]
+"""One optimiser step: an objective, the rows it is for, and the indices of one batch."""
+
+
+class Trainer:
+    """A model in training. Changes ``model``; between two calls of :meth:`train` it is in
+    evaluation mode.
+
+    Args:
+        model: the model to train, on the accelerator's device.
+        num_steps: number of steps in all, for the schedule and the progress bar.
+        lr: peak learning rate of AdamW.
+        seed: seeds dropout; the global random state is not touched.
+        weight_decay: AdamW weight decay.
+        warmup_ratio: share of steps with rising learning rate, followed by linear decay to 0;
+            None keeps the learning rate constant.
+        max_grad_norm: largest gradient norm; None for no clipping.
+        description: name on the progress bar and in messages; None shows no bar.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        num_steps: int,
+        lr: float,
+        seed: int,
+        weight_decay: float = 0.0,
+        warmup_ratio: float | None = None,
+        max_grad_norm: float | None = 1.0,
+        description: str | None = None,
+    ):
+        self.acc = runtime.accelerator()
+        self.model, self.max_grad_norm = model, max_grad_norm
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = self.acc.prepare_optimizer(
+            torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, fused=True)
+        )
+        self.schedule = get_scheduler(
+            "constant" if warmup_ratio is None else "linear",
+            self.optimizer.optimizer,
+            num_warmup_steps=round((warmup_ratio or 0) * num_steps),
+            num_training_steps=max(num_steps, 1),
+        )
+        self.steps_done, self.description = 0, description or "training"
+        self.bar = tqdm(total=num_steps, desc=description, disable=description is None, leave=False)
+        with self._own_random_state():
+            torch.manual_seed(seed)
+
+    def train(self, steps: Iterable[Step]) -> list[float]:
+        """One optimiser step for each item of ``steps``; returns the loss of each.
+
+        Raises:
+            FloatingPointError: a loss is not finite.
+        """
+        losses: list[float] = []
+        with self._own_random_state():
+            self.model.train()
+            try:
+                for objective, rows, indices in steps:
+                    losses.append(self._step(objective, rows.batch(indices, self.acc.device)))
+            finally:
+                self.model.eval()
+        return losses
+
+    def _step(self, objective: Objective, batch: Batch) -> float:
+        with self.acc.autocast():
+            loss = objective(self.model, batch)
+        self.steps_done += 1
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise FloatingPointError(
+                f"{self.description}: the loss of step {self.steps_done} is {value}; "
+                "use a smaller learning rate"
+            )
+        self.acc.backward(loss)
+        if self.max_grad_norm is not None:
+            self.acc.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.schedule.step()
+        self.bar.update()
+        self.bar.set_postfix(loss=f"{value:.3f}", refresh=False)
+        return value
+
+    def _own_random_state(self) -> _RandomState:
+        return _RandomState(self)
+
+    def state_dict(self) -> dict:
+        """Everything that :meth:`train` goes on from, the model's weights included."""
+        scaler = self.acc.scaler
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else {},
+            "random": self.random,
+            "steps_done": self.steps_done,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.acc.scaler is not None and state["scaler"]:
+            self.acc.scaler.load_state_dict(state["scaler"])
+        self.random = {name: value.cpu() for name, value in state["random"].items()}
+        self.steps_done = state["steps_done"]
+        self.bar.update(self.steps_done)
+
+
+class _RandomState:
+    """Inside the block torch's generators are the trainer's; outside, what they were before."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+        self.cuda = trainer.acc.device.type == "cuda"
+
+    def _now(self) -> dict[str, Tensor]:
+        state = {"cpu": torch.get_rng_state()}
+        if self.cuda:
+            state["cuda"] = torch.cuda.get_rng_state(self.trainer.acc.device)
+        return state
+
+    def _set(self, state: dict[str, Tensor]) -> None:
+        torch.set_rng_state(state["cpu"])
+        if self.cuda and "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], self.trainer.acc.device)
+
+    def __enter__(self) -> None:
+        self.before = self._now()
+        if hasattr(self.trainer, "random"):
+            self._set(self.trainer.random)
+
+    def __exit__(self, *_: object) -> None:
+        self.trainer.random = self._now()
+        self._set(self.before)

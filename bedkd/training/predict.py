@@ -1,0 +1,95 @@
+"""The only prediction loop of the project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate.utils import AutocastKwargs
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from bedkd.errors import InputError
+from bedkd.training import runtime
+from bedkd.training.batches import EncodedTexts
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of N texts: ``logits`` (N, K) and, if asked for, the last layer's hidden
+    states, one (T, H) array a row, padding removed."""
+
+    logits: np.ndarray
+    hidden: list[np.ndarray] | None = None
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Softmax of the logits, (N, K)."""
+        shifted = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
+        return shifted / shifted.sum(axis=1, keepdims=True)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Predicted class indices, (N,)."""
+        return self.logits.argmax(axis=1)
+
+
+def predict(
+    model: PreTrainedModel,
+    rows: EncodedTexts,
+    *,
+    batch_size: int = 64,
+    hidden: bool = False,
+    progress: bool = False,
+    description: str = "predicting",
+) -> Prediction:
+    """Predict all rows, in order of length; the result is in row order, in every process.
+
+    The model's own mode (training or evaluation) is restored; its weights are not touched. Always
+    in single precision: with the eight bits of bf16 different rows would get equal scores. Several
+    processes share the batches.
+
+    Raises:
+        InputError: a prediction is not finite.
+    """
+    batches = rows.by_length(batch_size)
+    was_training = model.training
+    model.eval()
+    found: list[tuple] = []
+    try:
+        mine = runtime.my_share(len(batches))
+        with tqdm(total=len(rows), desc=description, disable=not progress, leave=False) as bar:
+            for number in mine:
+                found.append(_answers(model, rows, batches[number], hidden))
+                bar.update(len(batches[number]))
+    finally:
+        model.train(was_training)
+    logits = np.zeros((len(rows), model.config.num_labels), np.float32)
+    states: list[np.ndarray] | None = [np.empty(0)] * len(rows) if hidden else None
+    for indices, values, last in runtime.gathered(found):
+        logits[indices] = values
+        for i, state in zip(indices, last, strict=bool(last)):
+            states[i] = state
+    if not np.isfinite(logits).all():
+        row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
+        raise InputError(
+            f"{description}, row {row}: the model's answer is not a finite number; its weights are "
+            "broken or overflow"
+        )
+    return Prediction(logits, states)
+
+
+def _answers(
+    model: PreTrainedModel, rows: EncodedTexts, indices: np.ndarray, hidden: bool
+) -> tuple:
+    """Indices, logits and hidden states of one batch."""
+    acc = runtime.accelerator()
+    batch = rows.batch(indices, acc.device)
+    with torch.inference_mode(), acc.autocast(AutocastKwargs(enabled=False)):
+        out = model(**batch.inputs, output_hidden_states=hidden)
+    states: list[np.ndarray] = []
+    if hidden:
+        last = out.hidden_states[-1].float().cpu().numpy()
+        states = [last[k, : rows.lengths[i]] for k, i in enumerate(indices)]
+    return indices, out.logits.float().cpu().numpy(), states

@@ -1,0 +1,76 @@
+"""The one accelerator of the process: device, precision and the other processes, if there are any.
+
+Accelerate's state is a singleton that refuses a second precision. So it is made here, once, and
+everybody asks here: the order of calls cannot matter.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from functools import lru_cache
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object
+from transformers import PreTrainedModel
+
+
+def precision() -> str:
+    """What training runs in: ``ACCELERATE_MIXED_PRECISION`` where it is set; otherwise bf16 on a
+    CUDA device that computes it natively, fp16 with loss scaling on older ones, and ``no`` (single
+    precision) elsewhere. (``bf16`` makes training faster on processors that have it.)"""
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if asked:
+        return asked
+    if not torch.cuda.is_available():
+        return "no"
+    # Older cards emulate bf16, slowly; ask for native support.
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+@lru_cache(maxsize=1)
+def accelerator() -> Accelerator:
+    """Accelerate's handle on device, mixed precision and processes; made once.
+
+    Where the caller has already made an Accelerator of his own, its precision is kept: Accelerate
+    would refuse another one.
+    """
+    if AcceleratorState._shared_state:
+        return Accelerator()
+    return Accelerator(mixed_precision=precision())
+
+
+def device() -> torch.device:
+    """The device everything runs on (``ACCELERATE_USE_CPU=1`` forces the CPU)."""
+    return accelerator().device
+
+
+def on_device(model: PreTrainedModel) -> PreTrainedModel:
+    """The model itself where it is on the device and in single precision, otherwise a copy that is.
+
+    A caller's model is never moved or cast in place. In bf16 weights most updates of fine-tuning
+    would be rounded away.
+    """
+    weights = [p for p in model.parameters() if p.is_floating_point()]
+    if all(p.device == device() and p.dtype == torch.float32 for p in weights):
+        return model
+    return copy.deepcopy(model).to(device=device(), dtype=torch.float32)
+
+
+def my_share(count: int) -> np.ndarray:
+    """Which of ``count`` batches this process works on: all of them without other processes."""
+    acc = accelerator()
+    return np.arange(acc.process_index, count, acc.num_processes)
+
+
+def gathered(results: list) -> list:
+    """What all processes found, in the order of the processes, without repetitions."""
+    return gather_object(results) if accelerator().num_processes > 1 else results
+
+
+def is_main_process() -> bool:
+    """Whether this process writes the files."""
+    return accelerator().is_main_process
