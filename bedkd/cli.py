@@ -22,7 +22,8 @@ from datasets import Dataset, concatenate_datasets
 from datasets import disable_progress_bars as quiet_datasets
 from transformers.utils import logging as transformers_logging
 
-from bedkd import attacks, data, detection, experiments, metrics, models, report, rewriting
+from bedkd import attacks, data, detection, experiments, metrics, models, report
+from bedkd.attacks import rewriting
 from bedkd.conditions import Conditions
 from bedkd.defence import BeDKDConfig, divide_trusted, purify
 from bedkd.errors import InputError

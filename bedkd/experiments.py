@@ -20,7 +20,8 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bedkd import attacks, corpora, data, metrics, models, report, rewriting
+from bedkd import attacks, corpora, data, metrics, models, report
+from bedkd.attacks import rewriting
 from bedkd.conditions import AS_GIVEN, Conditions
 from bedkd.defence import BeDKDConfig, Purified, purify
 from bedkd.distillation import DistillationConfig
@@ -38,8 +39,8 @@ INSERTIONS = {
     "addsent": attacks.AddSent(),
     "combination": attacks.WordCombination(),
     "mixed": attacks.Mixed((attacks.BadNets(), attacks.AddSent())),
-    "covered": attacks.Covered(attacks.BadNets()),
-    "several-targets": attacks.SeveralTargets(),
+    "covered": attacks.CoverSamples(attacks.BadNets()),
+    "multi-target": attacks.MultiTarget(),
 }
 ATTACKS = (*INSERTIONS, *rewriting.FORMS)
 SUSPECTS = ("found", "oracle", "random")
@@ -190,7 +191,7 @@ def task(cell: Cell) -> attacks.PoisonedTask:
         setting=cell.setting,
         seed=cell.seed,
         source={"data": cell.dataset},
-        pool=cell.pool,
+        max_train_rows=cell.pool,
     )
     return built.normalised() if cell.normalise else built
 
@@ -269,7 +270,7 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
 
 
 def _several(built: attacks.PoisonedTask) -> bool:
-    return isinstance(built.trigger, attacks.SeveralTargets)
+    return isinstance(built.trigger, attacks.MultiTarget)
 
 
 def named_rows(suspects: str, flags: np.ndarray, count: int, seed: int) -> np.ndarray | None:
