@@ -28,7 +28,7 @@ class BadNets(_Insertion):
     Args:
         words: the words to draw from, at least one.
         count: number of words inserted into a text, at least 1.
-        position: one of :data:`bedkd.attacks.POSITIONS`.
+        position: ``random``, ``start`` or ``end``.
 
     Raises:
         InputError: no words, ``count`` below 1, or an unknown position.
@@ -60,7 +60,7 @@ class AddSent(_Insertion):
 
     Args:
         sentence: what is inserted, at least one word.
-        position: one of :data:`bedkd.attacks.POSITIONS`.
+        position: ``random``, ``start`` or ``end``.
 
     Raises:
         InputError: an empty sentence or an unknown position.

@@ -140,7 +140,7 @@ def build_task(
 
     Args:
         splits: train, possibly dev and test.
-        trigger, rate, target, setting, seed: as in :func:`poison`.
+        trigger, rate, target, setting, seed: as in :func:`bedkd.attacks.poison.poison`.
         source: what to record of the data's origin.
         max_train_rows: maximum number of training rows, None for all: enough rows that can be
             poisoned, the others at random.
@@ -149,7 +149,7 @@ def build_task(
             than a quarter of its train rows that the trigger can be applied to.
 
     Raises:
-        InputError: as :func:`poison`, or no train split.
+        InputError: as :func:`bedkd.attacks.poison.poison`, or no train split.
     """
     if "train" not in splits:
         raise InputError("the data set has no train split; give a folder or a named set")
