@@ -1,6 +1,7 @@
 """Rewriting attacks, and three ways to put a text into another form.
 
-* :class:`~bedkd.attacks.rewriting_files.Pairs`: row-aligned files, as released by the authors of published attacks;
+* :class:`~bedkd.attacks.rewriting_files.Pairs`: row-aligned files, as released by the authors of
+  published attacks;
 * :class:`Generator`: any Hugging Face generator, batched, cached, resumable;
 * :func:`bedkd.corpora.rewriter`: the embedded tasks' own grammar, with no model at all.
 """
