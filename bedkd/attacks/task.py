@@ -133,10 +133,9 @@ def build_task(
     """Poison the train split and prepare clean and triggered test rows.
 
     Triggered test rows come from the test split. Where the trigger cannot be applied to all test
-    rows of a class (stored rewrites often exist for non-target rows only), train rows of that class
-    are held out for testing: they are triggered, and taken out of the training set, poisoned and
-    clean, before poisoning. Without a test split there are no triggered rows and every train row is
-    kept.
+    rows of a class (stored rewrites often exist for non-target rows only), train rows of it are
+    held out for testing: triggered, and taken out of the training set, poisoned and clean. Without
+    a test split there are no triggered rows and every train row is kept.
 
     Args:
         splits: train, possibly dev and test.
@@ -155,17 +154,11 @@ def build_task(
         raise InputError("the data set has no train split; give a folder or a named set")
     check_setting(setting)
     train = splits["train"]
-    test = splits["test"] if "test" in splits else data.make([], [], True)
     labels = np.asarray(train["label"], int)
     check_target(target, labels)
-
-    of_test = triggered_rows(test, trigger, target=target, seed=seed)
-    wanting = _wanting_classes(test, of_test, min_triggered_per_class)
-    held_out = _held_out_rows(train, trigger, wanting, max_held_out_per_class, seed)
-    triggered = [of_test]
-    if len(held_out):
-        triggered.append(triggered_rows(train.select(held_out), trigger, target=target, seed=seed))
-
+    triggered, held_out = _rows_to_test(
+        splits, trigger, target, seed, min_triggered_per_class, max_held_out_per_class
+    )
     kept = np.setdiff1d(np.arange(len(train)), held_out)
     if max_train_rows is not None and max_train_rows < len(kept):
         able, _ = poisonable_rows(train, trigger, target=target, setting=setting, seed=seed)
@@ -173,9 +166,10 @@ def build_task(
     if len(kept) < len(train):
         train = train.select(kept)
     poisoned = poison(train, trigger, rate=rate, target=target, setting=setting, seed=seed)
+    clean = {name: splits[name] for name in data.SPLITS if name in splits}
     return PoisonedTask(
         train=poisoned.dataset,
-        clean=DatasetDict({**{k: splits[k] for k in data.SPLITS if k in splits}, "train": train}),
+        clean=DatasetDict({**clean, "train": train}),
         triggered=concatenate_datasets(triggered),
         trigger=trigger,
         target=target,
@@ -183,11 +177,34 @@ def build_task(
             "version": VERSION,
             "source": source or {},
             **poisoned.manifest,
-            "held_out_train_rows": held_out.tolist(),
-            "triggered_from_test": count_labels(np.asarray(of_test["label"], int)),
-            "triggered_from_held_out_train": count_labels(labels[held_out]),
+            **_test_record(triggered[0], labels, held_out),
         },
     )
+
+
+def _rows_to_test(
+    splits: DatasetDict, trigger: Trigger, target: int, seed: int, minimum: int, maximum: int
+) -> tuple[list[Dataset], np.ndarray]:
+    """The triggered rows of the test split and, where rows are held out, those of the train split;
+    and the held-out train rows, ascending indices."""
+    train = splits["train"]
+    test = splits["test"] if "test" in splits else data.make([], [], True)
+    triggered = [triggered_rows(test, trigger, target=target, seed=seed)]
+    classes = _wanting_classes(test, triggered[0], minimum)
+    held_out = _held_out_rows(train, trigger, classes, maximum, seed)
+    if len(held_out):
+        triggered.append(triggered_rows(train.select(held_out), trigger, target=target, seed=seed))
+    return triggered, held_out
+
+
+def _test_record(of_test: Dataset, labels: np.ndarray, held_out: np.ndarray) -> dict:
+    """The part of a manifest that says where the triggered rows come from; labels are those of the
+    train split."""
+    return {
+        "held_out_train_rows": held_out.tolist(),
+        "triggered_from_test": count_labels(np.asarray(of_test["label"], int)),
+        "triggered_from_held_out_train": count_labels(labels[held_out]),
+    }
 
 
 def _wanting_classes(test: Dataset, triggered: Dataset, minimum: int) -> list[int]:
