@@ -132,17 +132,15 @@ def build_task(
 ) -> PoisonedTask:
     """Poison the train split and prepare clean and triggered test rows.
 
-    Triggered test rows come from the test split. Where the trigger cannot be applied to all test
-    rows of a class (stored rewrites often exist for non-target rows only), train rows of it are
-    held out for testing: triggered, and taken out of the training set, poisoned and clean. Without
-    a test split there are no triggered rows and every train row is kept.
+    Triggered rows come from the test split; with none there are none, and all train rows are kept.
+    Where the trigger cannot be applied to all test rows of a class (stored rewrites often exist for
+    non-target rows only), train rows of it are held out: triggered, and not trained on at all.
 
     Args:
         splits: train, possibly dev and test.
         trigger, rate, target, setting, seed: as in :func:`bedkd.attacks.poison.poison`.
         source: what to record of the data's origin.
-        max_train_rows: maximum number of training rows, None for all: enough rows that can be
-            poisoned, the others at random.
+        max_train_rows: maximum number of training rows; enough of them can be poisoned.
         min_triggered_per_class: a class with so many triggered test rows needs no held-out rows.
         max_held_out_per_class: maximum number of rows held out of a class, of which never more
             than a quarter of its train rows that the trigger can be applied to.
@@ -153,8 +151,7 @@ def build_task(
     if "train" not in splits:
         raise InputError("the data set has no train split; give a folder or a named set")
     check_setting(setting)
-    train = splits["train"]
-    labels = np.asarray(train["label"], int)
+    train, labels = splits["train"], np.asarray(splits["train"]["label"], int)
     check_target(target, labels)
     triggered, held_out = _rows_to_test(
         splits, trigger, target, seed, min_triggered_per_class, max_held_out_per_class
