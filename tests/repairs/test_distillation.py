@@ -1,0 +1,253 @@
+"""Stage 2: adversarial knowledge distillation."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from datasets import concatenate_datasets
+
+from bedkd import Case, Parts, Run, data
+from bedkd.case import TrustedParts
+from bedkd.detectors import Detection, Given
+from bedkd.errors import InputError
+from bedkd.repairs import AdversarialDistillation
+from bedkd.training.batches import EncodedTexts
+from bedkd.training.predict import predict
+
+REPAIR = AdversarialDistillation(cycles=2, lr=1e-3, punish="bounded")
+SCORES = np.array([0.5, 0.9, 0.1, 0.8, 0.9, 0.7])
+FLAGGED = np.array([True, True, True, False, True, True])
+
+
+def drawn(sampling, count, seed=0, oversample=2.0, flagged=FLAGGED, found=True, scores=SCORES):
+    repair = AdversarialDistillation(sampling=sampling, max_suspects=count, oversample=oversample)
+    return repair.choose(Detection(scores, flagged, 0.0, found), seed).tolist()
+
+
+def distil(victim, tokenizer, trusted, flagged, held_out, repair=REPAIR, *, seed=0, watch=None):
+    """Repair with exactly these rows."""
+    rows = concatenate_datasets([trusted, held_out])
+    case = Case(victim, tokenizer, rows, flagged, Parts(1, 60, 1), max_length=32, seed=seed)
+    parts = TrustedParts(trusted.select(range(1)), trusted, held_out, [])
+    case.__dict__["divided"] = parts  # what the property would compute from the rows
+    found = Given(tuple(range(len(flagged)))).detect(case)
+    return repair.repair(case, found, Run(callback=watch))
+
+
+def test_top_takes_the_highest_scores():
+    assert drawn("top", 3) == [1, 4, 5]
+    assert drawn("top", 99) == drawn("random", 99) == [1, 4, 5, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("oversample", "reached"), [(1, {1, 4}), (2, {0, 1, 4, 5}), (9, {0, 1, 2, 4, 5})]
+)
+def test_random_draws_broadly_from_the_highest_suspected_rows(oversample, reached):
+    draws = [drawn("random", 2, seed, oversample) for seed in range(60)]
+    assert {i for draw in draws for i in draw} == reached
+    assert all(len(set(draw)) == 2 for draw in draws)
+    assert all(SCORES[a] >= SCORES[b] for a, b in draws)
+    assert drawn("random", 2, 7) == drawn("random", 2, 7)
+
+
+def test_nothing_suspected_nothing_drawn():
+    assert drawn("top", 3, flagged=np.zeros(6, bool)) == []
+
+
+def test_rows_that_must_not_be_taken_are_not_and_without_a_verdict_the_highest_are():
+    scores = np.where(np.arange(6) == 1, -np.inf, SCORES)
+    assert drawn("top", 2, scores=scores) == [4, 5]
+    assert drawn("random", 3, scores=scores, found=False) == [4, 3, 5]
+
+
+@pytest.fixture
+def parts(task):
+    """Trusted rows, truly poisoned suspects and held-out rows."""
+    trusted, held_out = data.balanced_split(task.clean["dev"], 60, seed=0)
+    return trusted, task.train.filter(lambda row: row["poisoned"]), held_out
+
+
+def share(model, tokenizer, rows, labels):
+    return (
+        predict(model, EncodedTexts(tokenizer, rows["text"][:])).labels == np.asarray(labels)
+    ).mean()
+
+
+def test_the_backdoor_is_removed_not_inverted_and_the_model_left_alone(
+    victim, tokenizer, parts, task, weights, same_weights
+):
+    before = weights(victim)
+    config = replace(REPAIR, cycles=6, lr=3e-3, stop_margin=None)
+    student = distil(victim, tokenizer, *parts, config).model
+    assert same_weights(before, weights(victim))
+    assert share(victim, tokenizer, task.poisoned_test, 1) > 0.9
+    assert share(student, tokenizer, task.poisoned_test, 1) < 0.3
+    assert share(student, tokenizer, task.clean["test"], task.clean["test"]["label"]) > 0.9
+    assert share(student, tokenizer, task.triggered, task.triggered["label"]) > 0.8
+
+
+def test_unbounded_punishing_lowers_the_given_label(victim, tokenizer, parts, task):
+    config = replace(
+        REPAIR,
+        schedule="alternate",
+        punish="unbounded",
+        transplant_every=None,
+        stop_margin=None,
+        lr=3e-3,
+        cycles=3,
+    )
+    result = distil(victim, tokenizer, *parts, config)
+    assert all(record["punish_loss"] < 0 for record in result.history)
+    assert result.history[-1]["punish_loss"] < result.history[0]["punish_loss"]
+    assert result.history[-1]["flagged_given_label"] < 0.5
+
+
+def test_relabelling_teaches_flagged_rows_their_soft_labels(
+    victim, tokenizer, parts, task, monkeypatch
+):
+    _, suspects, _ = parts
+    config = replace(REPAIR, cycles=4, lr=3e-3, punish="relabel", punish_every=1, stop_margin=None)
+
+    def relabelled(p):
+        planted = np.tile([1 - p, p], (len(suspects), 1))
+        monkeypatch.setattr("bedkd.repairs.distillation.soft_labels", lambda *_: planted)
+        return distil(victim, tokenizer, *parts, config)
+
+    mild, hard = relabelled(0.9), relabelled(0.1)
+    rows = EncodedTexts(tokenizer, suspects["text"][:])
+    one, two = (predict(found.model, rows).probabilities[:, 1] for found in (mild, hard))
+    assert one.mean() > two.mean() + 0.1
+    assert share(hard.model, tokenizer, task.triggered, task.triggered["label"]) > 0.8
+    # Expected is what content says of the flagged rows, not what trusted rows are called.
+    assert [found.history[-1]["expected_rate"] for found in (mild, hard)] == [1, 0]
+
+
+def test_every_flagged_row_gets_its_own_new_label(victim, tokenizer, parts, monkeypatch):
+    trusted, suspects, held_out = parts
+    wanted = np.arange(len(suspects)) % 2
+    config = replace(
+        REPAIR, cycles=40, lr=5e-3, punish="relabel", punish_every=1, transplant_every=None,
+        stop_margin=None,
+    )  # fmt: skip
+    few = data.balanced_split(trusted, 8, seed=0)[0]
+    monkeypatch.setattr("bedkd.repairs.distillation.soft_labels", lambda *_: np.eye(2)[wanted])
+    student = distil(victim, tokenizer, few, suspects, held_out, config).model
+    answers = predict(student, EncodedTexts(tokenizer, suspects["text"][:])).labels
+    assert (answers == wanted).mean() > 0.7  # any other assignment gives about a half
+
+
+def test_history_says_what_the_student_does(victim, tokenizer, parts):
+    _, suspects, held_out = parts
+    seen = []
+    result = distil(
+        victim,
+        tokenizer,
+        *parts,
+        replace(REPAIR, stop_margin=None),
+        watch=lambda model: seen.append(model.training) or {"watched": len(seen)},
+    )
+    last = result.history[-1]
+    assert [record["cycle"] for record in result.history] == [1, 2]
+    assert [record["watched"] for record in result.history] == [1, 2]
+    assert seen == [False, False]
+    assert last["held_out_accuracy"] == pytest.approx(
+        share(result.model, tokenizer, held_out, held_out["label"])
+    )
+    assert last["flagged_given_label"] == pytest.approx(
+        share(result.model, tokenizer, suspects, suspects["label"])
+    )
+    others = held_out.filter(lambda row: row["label"] != 1)
+    assert last["expected_rate"] == pytest.approx(share(result.model, tokenizer, others, 1))
+    assert {"trust_loss", "punish_loss", "transplant_loss"} <= set(last)
+
+
+def test_same_seed_same_student_and_watching_changes_nothing(
+    victim, tokenizer, parts, weights, same_weights
+):
+    def run(seed, watch=None):
+        return weights(distil(victim, tokenizer, *parts, REPAIR, seed=seed, watch=watch).model)
+
+    first = run(0)
+    assert same_weights(first, run(0, watch=lambda model: {"x": 1}))
+    assert not same_weights(first, run(1))
+
+
+def test_stopping_when_suspects_look_neutral(victim, tokenizer, parts):
+    lax, strict = (
+        distil(victim, tokenizer, *parts, replace(REPAIR, cycles=4, stop_margin=margin)).history
+        for margin in (2.0, -2.0)
+    )
+    assert (len(lax), len(strict)) == (2, 4)  # two cycles in a row
+
+
+def test_a_student_that_levelled_off_has_mean_weights(victim, tokenizer, parts, weights):
+    seen = []
+    config = replace(REPAIR, cycles=9, patience=2, stop_margin=0.2, lr=1e-4)  # hardly learns
+    result = distil(
+        victim, tokenizer, *parts, config, watch=lambda model: seen.append(weights(model)) or {}
+    )
+    assert (result.details["stopped"], len(result.history)) == ("plateau", 4)
+    for name, weight in result.model.named_parameters():
+        mean = (seen[2][name] + seen[3][name]) / 2
+        torch.testing.assert_close(weight.detach(), torch.from_numpy(mean))
+    assert distil(victim, tokenizer, *parts, REPAIR).details["stopped"] == "max_cycles"
+
+
+def test_suspects_that_decide_when_to_stop_are_never_trained_on(
+    victim, tokenizer, parts, weights, same_weights
+):
+    """Wreck the reserved quarter: with the cycles fixed the student stays the same."""
+    trusted, suspects, held_out = parts
+    config = replace(REPAIR, cycles=1)
+    order = np.random.default_rng(0).permutation(len(suspects))
+    texts = list(suspects["text"])
+    for i in order[: len(suspects) // 4]:
+        texts[i] = "red green blue"
+    wrecked = data.make(texts, suspects["label"], True)
+    one = distil(victim, tokenizer, trusted, suspects, held_out, config)
+    two = distil(victim, tokenizer, trusted, wrecked, held_out, config)
+    assert same_weights(weights(one.model), weights(two.model))
+    texts[order[-1]] = "red green blue"
+    three = distil(
+        victim, tokenizer, trusted, data.make(texts, suspects["label"], True), held_out, config
+    )
+    assert not same_weights(weights(one.model), weights(three.model))
+
+
+def test_held_out_rows_are_never_trained_on(victim, tokenizer, parts, weights, same_weights, toy):
+    trusted, suspects, _ = parts
+    config = replace(REPAIR, cycles=1)
+    one, two = (
+        distil(victim, tokenizer, trusted, suspects, held_out, config)
+        for held_out in (toy.rows(8, seed=8), toy.rows(12, seed=9))
+    )
+    assert same_weights(weights(one.model), weights(two.model))
+
+
+def test_an_interruption_leaves_the_model_alone(victim, tokenizer, parts, weights, same_weights):
+    before = weights(victim)
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distil(victim, tokenizer, *parts, REPAIR, watch=interrupt)
+    assert same_weights(before, weights(victim))
+    assert not victim.training
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"punish": "mildly"}, "punish='mildly'.*unbounded, bounded, relabel, none"),
+        ({"schedule": "never"}, "schedule='never'"),
+        ({"sampling": "best"}, "sampling='best'"),
+        ({"oversample": 0.5}, "oversample=0.5"),
+        ({"patience": 0}, "patience=0"),
+        ({"schedule": "alternate"}, "transplants need schedule='interleave'"),
+    ],
+)
+def test_bad_configurations_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        AdversarialDistillation(**options)

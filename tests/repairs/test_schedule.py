@@ -1,0 +1,85 @@
+"""Which batch of a repair comes when."""
+
+import numpy as np
+import pytest
+
+from bedkd.repairs.schedule import Schedule, Transplants, transplant
+from bedkd.training.batches import EncodedTexts
+
+
+def test_a_transplant_is_a_span_of_the_donor_inside_the_whole_host():
+    host, donor = [f"h{i}" for i in range(6)], [f"d{i}" for i in range(20)]
+    rng = np.random.default_rng(0)
+    starts, places, lengths = set(), set(), set()
+    for _ in range(300):
+        words = transplant(" ".join(host), " ".join(donor), rng).split()
+        assert [w for w in words if w[0] == "h"] == host
+        span = [w for w in words if w[0] == "d"]
+        start, place = donor.index(span[0]), words.index(span[0])
+        assert words[place : place + len(span)] == span == donor[start : start + len(span)]
+        starts.add(start)
+        places.add(place)
+        lengths.add(len(span))
+    assert lengths == set(range(6, 15))  # 30 to 70 % of 20
+    assert places == set(range(7))
+    assert len(starts) > 8
+
+
+def test_half_of_the_transplants_open_the_host_with_the_opening_of_the_donor():
+    rng = np.random.default_rng(0)
+    texts = [transplant("a b c d e f g h i", "p q r s t u v w x", rng) for _ in range(400)]
+    assert 0.45 < np.mean([text.startswith("p ") for text in texts]) < 0.62
+
+
+@pytest.mark.parametrize(("host", "donor"), [("", ""), ("a", ""), ("", "b"), ("a", "b")])
+def test_transplants_of_tiny_texts(host, donor):
+    for seed in range(8):
+        words = transplant(host, donor, np.random.default_rng(seed)).split()
+        assert sorted(words) == sorted([*host.split(), *donor.split()])
+
+
+def kinds(tokenizer, toy, **changes):
+    """The kinds of step of one cycle, by their first letters: 120 trusted rows are 8 batches, 64
+    flagged ones are 4."""
+    trusted, flagged = toy.rows(120), toy.rows(64, seed=5)
+    encoded = [
+        EncodedTexts(tokenizer, rows["text"][:], rows["label"][:]) for rows in (trusted, flagged)
+    ]
+    hosts, donors = trusted["text"][:], flagged["text"][:]
+    settings = {
+        "trust": "trust",
+        "trusted": encoded[0],
+        "punish": "punish",
+        "flagged": encoded[1],
+        "transplant": "transplant",
+        "transplants": Transplants(tokenizer, hosts, donors, encoded[0].labels, 32),
+        "passes": 1,
+        "interleave": True,
+        "punish_every": 4,
+        "transplant_every": 1,
+        "batch_size": 16,
+    }
+    schedule = Schedule(**{**settings, **changes})
+    steps = list(schedule.cycle(np.random.default_rng(0)))
+    assert len(steps) == schedule.steps_per_cycle
+    assert all(kind == objective for kind, (objective, _, _) in steps)
+    return "".join(kind[:2] for kind, _ in steps)
+
+
+def test_the_schedule_is_the_configured_one(tokenizer, toy):
+    assert kinds(tokenizer, toy) == "trtrtrtrtrtrtrtrpu" * 2
+    assert kinds(tokenizer, toy, passes=3, punish_every=2) == "trtrtrtrpu" * 12
+    paper = {"interleave": False, "transplant": None}
+    assert kinds(tokenizer, toy, **paper) == "tr" * 8 + "pu" * 4
+    assert kinds(tokenizer, toy, **paper, punish=None) == "tr" * 8
+    assert kinds(tokenizer, toy, punish=None) == "tr" * 16
+
+
+def test_transplants_keep_the_label_of_their_host(tokenizer, toy):
+    rows = toy.rows(30)
+    made = Transplants(tokenizer, rows["text"][:], ["cf cf"], np.array(rows["label"]), 32)
+    drawn = made.draw(np.random.default_rng(0))
+    assert drawn.labels.tolist() == list(rows["label"])
+    assert all(len(ids) > 0 for ids in drawn.ids)
+    trigger = tokenizer.convert_tokens_to_ids("cf")
+    assert all(trigger in ids for ids in drawn.ids)

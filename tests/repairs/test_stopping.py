@@ -1,0 +1,43 @@
+"""When a repair stops."""
+
+import pytest
+import torch
+
+from bedkd.repairs.stopping import Stopping
+
+
+def ended(given, margin=0.05, patience=4, n_held_out=40):
+    """After how many of these cycles it ends, and why; a student of one weight counts them."""
+    student = torch.nn.Linear(1, 1, bias=False)
+    stopping = Stopping(margin, patience, n_held_out)
+    history = []
+    for share in given:
+        history.append({"flagged_given_label": share, "expected_rate": 0.15})
+        torch.nn.init.constant_(student.weight, len(history))
+        state = stopping.state_dict()  # as if it had been interrupted after every cycle
+        stopping = Stopping(margin, patience, n_held_out)
+        stopping.load_state_dict(state)
+        stopping.after_cycle(history, student)
+        if stopping.reason:
+            break
+    mean = stopping.mean_weights()["weight"].item() if stopping.reason == "plateau" else None
+    return len(history), stopping.reason, mean
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [([0.1], None), ([0.9, 0.1], None), ([0.1, 0.9, 0.1], None), ([0.9, 0.2, 0.1], "converged")],
+)
+def test_one_cycle_at_the_expected_rate_is_not_enough(given, reason):
+    assert ended(given)[:2] == (len(given), reason)
+
+
+def test_it_ends_when_flagged_rows_come_no_further_down():
+    # Means over two cycles: 0.75, 0.6, 0.5, 0.46, and of the pairs in between 0.65, 0.55, 0.49.
+    given = [0.8, 0.7, 0.6, 0.6, 0.5, 0.5, 0.48, 0.44, 0.3]
+    assert ended(given, patience=2) == (8, "plateau", 7.5)
+    assert ended(given, patience=2, margin=0.11)[:2] == (5, "plateau")
+    assert ended(given, patience=5)[1] is None  # there are not twice five cycles
+    assert ended(given, patience=None)[1] is None
+    assert ended(given, patience=2, margin=None)[1] is None
+    assert ended(given, n_held_out=19, patience=2)[1] is None  # one row is more than the margin

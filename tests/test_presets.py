@@ -1,0 +1,45 @@
+"""Named settings."""
+
+from dataclasses import asdict
+
+from bedkd import Parts, presets
+
+
+def test_the_paper_preset_is_the_published_recipe():
+    parts, stage1, stage2 = presets.paper()
+    assert (parts.flip, stage1.epochs, stage1.temperature) == (80, 20, 1.5)
+    assert (stage1.score, stage1.gamma, stage1.patience) == ("distance", 0.1, None)
+    assert (parts.tune, stage2.max_suspects, stage2.cycles) == (320, 32, 50)
+    assert (stage2.temperature, stage2.schedule, stage2.punish) == (2.5, "alternate", "unbounded")
+    assert (stage2.sampling, stage2.transplant_every) == ("top", None)
+    assert (stage2.stop_margin, stage2.patience) == (None, None)
+    for stage in (stage1, stage2):
+        assert (stage.alpha, stage.lr, stage.batch_size) == (0.3, 3e-5, 16)
+
+
+def test_quick_differs_from_the_default_in_sizes_only():
+    quick, default = presets.quick(), presets.default()
+    sizes = {"max_suspects", "max_flagged", "cycles", "epochs", "patience", "n_monitored"}
+    pairs = [
+        (quick.detector.mapping, default.detector.mapping),
+        (quick.detector.probe, default.detector.probe),
+        (quick.repair, default.repair),
+    ]
+    for one, two in pairs:
+        ours, theirs = asdict(one), asdict(two)
+        assert {key for key in ours if ours[key] != theirs[key]} <= sizes
+    same = {"mapping": default.detector.mapping, "probe": default.detector.probe}
+    assert vars(quick.detector) | same == vars(default.detector)
+
+
+def test_the_default_holds_the_documented_numbers():
+    parts, detector, repair = presets.default()
+    assert parts == Parts(80, 240, 100)
+    assert (detector.fdr, detector.seed_fdr, detector.repair_fdr) == (0.05, 0.2, 0.025)
+    assert (detector.min_flagged, detector.min_wording_auroc) == (16, 0.7)
+    assert (detector.probe.max_flagged, repair.max_suspects) == (512, 512)
+
+
+def test_each_preset_makes_its_own_settings():
+    made = {name: make() for name, make in presets.PRESETS.items()}
+    assert len({repr(preset) for preset in made.values()}) == len(made)
