@@ -22,12 +22,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from bedkd import attacks, data, stealth
-from bedkd.defence import BeDKDConfig
-from bedkd.distillation import DistillationConfig
-from bedkd.mapping import MappingConfig
-from bedkd.splices import SpliceConfig
-from bedkd.training import TrainingConfig, fine_tune
+from bedkd import Case, Parts, attacks, data, stealth
+from bedkd import case as case_module
+from bedkd.detectors import BeDKDDetector, DirectionalMapping, TriggerProbe
+from bedkd.presets import Preset
+from bedkd.repairs import AdversarialDistillation, soft_labels
+from bedkd.training import embed as embed_module
+from bedkd.training import runtime
+from bedkd.training.fine_tune import TrainingConfig, fine_tune
 
 torch.set_num_threads(1)
 
@@ -163,40 +165,57 @@ def reference(trained):
 
 
 @pytest.fixture(scope="session")
-def tiny_config():
+def tiny_preset():
     """Our default defence in sizes for the toy data, on which it finds no evidence."""
-    return BeDKDConfig(
-        mapping=MappingConfig(rows_per_class=16, epochs=2, lr=2e-3, max_length=32),
-        distillation=DistillationConfig(
-            rows_per_class=24, suspects=32, cycles=1, lr=1e-3, punish_every=2, max_length=32
+    return Preset(
+        Parts(flip=16, tune=24, held_out=20),
+        BeDKDDetector(
+            mapping=DirectionalMapping(epochs=2, lr=2e-3),
+            probe=TriggerProbe(rows=16, windows=3, carriers=2, texts_per_carrier=1),
+            min_flagged=8,
         ),
-        held_out_per_class=20,
-        splices=SpliceConfig(rows=16, windows=3, hosts=2, depth=1),
-        least_suspects=8,
+        AdversarialDistillation(max_suspects=32, cycles=1, lr=1e-3, punish_every=2),
     )
 
 
 @pytest.fixture(scope="session")
-def acting_config(tiny_config):
-    """The same with a threshold so lax that it always finds suspects, and acts."""
-    mapping = replace(tiny_config.mapping, false_share=2.0)
-    return replace(tiny_config, mapping=mapping, seed_share=2.0, least_shared=0.0)
+def acting_preset(tiny_preset):
+    """The same with a threshold so lax that it always flags rows, and acts."""
+    detector = replace(tiny_preset.detector, fdr=2.0, seed_fdr=2.0, min_wording_auroc=0.0)
+    return tiny_preset._replace(detector=detector)
 
 
 @pytest.fixture
-def bf16(monkeypatch):
+def case(victim, tokenizer, task, tiny_preset):
+    """What the defender of the toy victim holds."""
+    return Case(
+        victim, tokenizer, task.clean["dev"], task.train, parts=tiny_preset.parts, max_length=32
+    )
+
+
+@pytest.fixture
+def fresh_accelerator():
+    """Accelerate as in a new process, for this test alone."""
+
+    def forget():
+        AcceleratorState._reset_state(reset_partial_state=True)
+        runtime.accelerator.cache_clear()
+
+    forget()
+    yield
+    forget()
+
+
+@pytest.fixture
+def bf16(monkeypatch, fresh_accelerator):
     """Training in bf16, as ``ACCELERATE_MIXED_PRECISION`` asks for it; Accelerate reads it once."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def embed_once():
     """Embed a text once a session: a sentence encoder is slow beside models of toy size."""
-    embed, known = stealth.embed, {}
+    embed, known = embed_module.embed, {}
 
     def remembering(texts, **options):
         new = [text for text in dict.fromkeys(texts) if text not in known]
@@ -204,7 +223,8 @@ def embed_once():
         return np.stack([known[text] for text in texts])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stealth, "embed", remembering)
+        for module in (embed_module, stealth, case_module, soft_labels):
+            patch.setattr(module, "embed", remembering)
         yield
 
 
