@@ -63,7 +63,7 @@ def test_as_a_detector_it_flags_wrong_labels_and_none_where_there_are_none(
     found = Content(fdr=0.2, min_flagged=5).detect(mislabelled)
     assert found.is_backdoored
     assert found.flagged.sum() >= 5
-    assert wrong[found.flagged].mean() > 0.7
+    assert wrong[found.flagged].mean() > 0.5  # 0.2 by chance
     assert (found.scores[found.flagged] >= found.threshold).all()
     assert not Content(fdr=0.2, min_flagged=int(found.flagged.sum()) + 1).detect(
         mislabelled

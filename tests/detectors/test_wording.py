@@ -104,6 +104,57 @@ def test_every_label_with_enough_seeds_may_have_a_backdoor(known, found, reviews
     assert auroc > 0.9
 
 
+def planted(reviews, rows, front="cf"):
+    """Untrusted reviews, some of them with a word in front."""
+    texts = reviews["train"]["text"][:]
+    return [f"{front} {text}" if i in set(rows) else text for i, text in enumerate(texts)]
+
+
+def test_seeds_without_anything_in_common_take_nothing_from_those_that_have(reviews, reviews_case):
+    """One backdoor, and as many false seeds of the other label: the AUROC is the backdoor's, and
+    so is the evidence."""
+    given = np.asarray(reviews["train"]["label"])
+    ones, zeros = np.flatnonzero(given == 1)[:40], np.flatnonzero(given == 0)[:20]
+    seeds = np.isin(np.arange(200), [*ones[:20], *zeros])
+    case = reviews_case(planted(reviews, ones))
+    found, auroc = Wording().evidence(case, seeds, seeds.astype(float))
+    assert auroc > 0.9
+    alone, _ = Wording().evidence(case, seeds & (given == 1), seeds.astype(float))
+    left_out = np.setdiff1d(np.arange(200), zeros)  # presumed clean in one of the two alone
+    assert roc_auc_score(np.isin(left_out, ones), found.untrusted[left_out]) > 0.95
+    assert (alone.untrusted[ones[20:]] > 0).mean() > 0.9
+    assert (found.untrusted[ones[20:]] > 0).mean() > 0.9
+    assert (found.untrusted[zeros] < 0).mean() > 0.9
+
+
+def test_the_less_suspicious_half_is_presumed_clean(reviews, reviews_case):
+    """All untrusted rows have a word that no trusted row has. Rows presumed clean tell that it is
+    no sign of poison; the poisoned rows that are no seeds yet must not be among them."""
+    given = np.asarray(reviews["train"]["label"])
+    poison, honest = np.flatnonzero(given == 1)[:60], np.flatnonzero(given == 0)[:60]
+    texts = planted(reviews, poison)
+    texts = [f"blip {texts[i]}" for i in [*poison, *honest]]
+    is_poison = np.arange(120) < 60
+    seeds = np.arange(120) < 20
+    case = reviews_case(texts, [1] * 120)
+    found, _ = Wording().evidence(case, seeds, is_poison.astype(float))
+    assert (found.untrusted[~is_poison] < 0).mean() > 0.95
+    assert (found.untrusted[is_poison & ~seeds] > 0).mean() > 0.95
+
+
+def test_trusted_rows_stand_in_the_order_of_the_parts(reviews, reviews_case):
+    """A few trusted rows have the trigger, so that each is known by its score."""
+    rows = np.flatnonzero(np.asarray(reviews["train"]["label"]) == 1)[:40]
+    texts = reviews["dev"]["text"][:]
+    texts[5:65:10] = [f"cf {text}" for text in texts[5:65:10]]
+    trusted = data.make(texts, reviews["dev"]["label"][:], None)
+    case = reviews_case(planted(reviews, rows), trusted=trusted)
+    found, _ = two_sample_test(case, rows, np.setdiff1d(np.arange(200), rows)[:80], 1)
+    has = np.array([text.startswith("cf ") for text in case.divided.all["text"]])
+    assert has.sum() == 6
+    assert found.trusted[has].min() > np.quantile(found.trusted[~has], 0.9)
+
+
 def test_as_a_detector_it_finds_rows_written_as_no_trusted_row_is(reviews_case, reviews):
     """A wording no trusted row has; a threshold of held-out trusted rows; a verdict for many."""
     texts, labels = reviews["train"]["text"][:], np.asarray(reviews["train"]["label"])

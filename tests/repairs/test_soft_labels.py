@@ -97,7 +97,7 @@ def triggered(reviews, reviews_case, truth):
 
 
 def test_flagged_rows_are_read_again_without_their_trigger_words(
-    reviews_case, triggered, truth, monkeypatch
+    reviews_case, triggered
 ):
     """Without them they say nearly what they said before the attack."""
     case, odd = triggered
@@ -113,12 +113,12 @@ def test_flagged_rows_are_read_again_without_their_trigger_words(
     assert after[~odd] == pytest.approx(before[~odd])
 
 
-def test_without_flagged_rows_or_trigger_words_nothing_is_read_again(reviews_case, truth):
-    case = reviews_case()
-    nobody, clean = np.zeros(len(truth), bool), np.arange(80)
+def test_without_flagged_rows_or_trigger_words_nothing_is_read_again(reviews, reviews_case):
+    """The flagged rows are trusted rows, too, and so have no word that those lack."""
+    case = reviews_case(reviews["dev"]["text"][:], reviews["dev"]["label"][:])
+    flagged = np.arange(120) >= 60
+    nobody, clean = np.zeros(120, bool), np.arange(60)
+    assert trigger_words(reviews["dev"]["text"][60:], case.divided.all) == []
     once = soft_labels(case, detection(nobody, clean))
-    assert np.array_equal(soft_labels(case, detection(nobody, clean, backdoored=False)), once)
-    flagged = np.arange(len(truth)) >= 100
-    texts = [case.untrusted["text"][i] for i in np.flatnonzero(flagged)]
-    if not trigger_words(texts, case.divided.all):
-        assert np.array_equal(soft_labels(case, detection(flagged, clean)), once)
+    for who in (detection(nobody, clean, backdoored=False), detection(flagged, clean)):
+        assert np.array_equal(soft_labels(case, who), once)
