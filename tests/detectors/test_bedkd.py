@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from bedkd.defence import BeDKDConfig
 from sklearn.metrics import roc_auc_score
 
 from bedkd import data, detection
-from bedkd.defence import BeDKDConfig
 
 
 @pytest.mark.parametrize(("known", "found"), [((20, 20), (True, True)), ((20, 5), (True, False))])

@@ -65,9 +65,11 @@ def test_as_a_detector_it_flags_wrong_labels_and_none_where_there_are_none(
     assert found.flagged.sum() >= 5
     assert wrong[found.flagged].mean() > 0.5  # 0.2 by chance
     assert (found.scores[found.flagged] >= found.threshold).all()
-    assert not Content(fdr=0.2, min_flagged=int(found.flagged.sum()) + 1).detect(
-        mislabelled
-    ).is_backdoored
+    assert (
+        not Content(fdr=0.2, min_flagged=int(found.flagged.sum()) + 1)
+        .detect(mislabelled)
+        .is_backdoored
+    )
     clean = Content().detect(reviews_case())
     assert not clean.is_backdoored
 

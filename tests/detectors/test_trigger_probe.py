@@ -23,12 +23,12 @@ def test_windows_are_few_and_hold_every_word(count):
     assert all(" ".join(window) in " ".join(words) for window in found)
 
 
-def model_case(model, tokenizer, task, trusted=None):
+def model_case(model, tokenizer, task, trusted=None, rows=120):
     return Case(
         model,
         tokenizer,
         task.clean["dev"] if trusted is None else trusted,
-        task.train.select(range(120)),
+        task.train.select(range(rows)),
         parts=Parts(20, 20, 20),
         max_length=32,
     )
@@ -218,10 +218,16 @@ def test_ineligible_rows_are_not_probed(hundred):
 
 def test_too_few_confirmed_rows_or_no_wording_in_common_are_no_backdoor(hundred):
     case, evidence, poisoned = hundred
-    few = np.arange(100) < 15
-    assert probe(case, few, 0.9).confirm(case, evidence)[0] is None
-    enough = np.arange(100) < 16
-    assert probe(case, enough, 0.9).confirm(case, evidence)[0] is not None
+    for count, seen in ((24, False), (25, True)):
+        rows = np.arange(100) < count
+        found, details = probe(case, rows, 0.9, min_flagged=25).confirm(case, evidence)
+        assert (found is not None) == seen
+        assert details["min_detectable"] == 25
+    # 30 rows against a null of 30: at a false discovery rate of 0.05 it takes 20.
+    for count, seen in ((19, False), (20, True)):
+        found, details = probe(case, np.arange(100) < count, 0.9).confirm(case, evidence)
+        assert (found is not None) == seen
+        assert details["min_detectable"] == 20
     apart = PlantedWording(poisoned, auroc=0.69)
     assert probe(case, poisoned, 0.9, apart).confirm(case, evidence)[0] is None
 
@@ -235,13 +241,12 @@ def test_a_model_that_calls_everything_the_same_is_not_probed(toy, hundred):
 
 
 def test_as_a_detector_it_finds_the_trigger_of_the_toy_victim(trained, task, tokenizer):
-    settings = TriggerProbe(rows=96, windows=4, carriers=3, texts_per_carrier=1)
-    victim = model_case(trained[0], tokenizer, task)
-    found = settings.detect(victim)
-    poisoned = np.asarray(task.train.select(range(120))["poisoned"], bool)
+    settings = TriggerProbe(rows=200, windows=4, carriers=3, texts_per_carrier=1)
+    found = settings.detect(model_case(trained[0], tokenizer, task, rows=320))
+    poisoned = np.asarray(task.train["poisoned"], bool)
     assert found.is_backdoored
     assert poisoned[found.flagged].mean() > 0.9
-    clean = settings.detect(model_case(trained[1], tokenizer, task))
+    clean = settings.detect(model_case(trained[1], tokenizer, task, rows=320))
     assert not clean.is_backdoored
     assert not clean.flagged.any()
     assert clean.threshold == np.inf

@@ -96,9 +96,7 @@ def triggered(reviews, reviews_case, truth):
     return reviews_case(texts, np.where(odd, 1, truth)), odd
 
 
-def test_flagged_rows_are_read_again_without_their_trigger_words(
-    reviews_case, triggered
-):
+def test_flagged_rows_are_read_again_without_their_trigger_words(reviews_case, triggered):
     """Without them they say nearly what they said before the attack."""
     case, odd = triggered
     plain = reviews_case(labels=case.labels)

@@ -1,4 +1,4 @@
-"""Batches, the prediction loop and the training loop."""
+"""The training loop."""
 
 import random
 
@@ -6,67 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from bedkd.engine import Rows, optimise, predict
-from bedkd.errors import InputError
-from bedkd.objectives import cross_entropy
-
-TEXTS = ["", "great", "日本 😀", *[f"word{i} " * (1 + i % 7) + "fine dull" for i in range(30)]]
-
-
-@pytest.fixture(params=["encoder", "decoder"])
-def model(request, toy, tokenizer):
-    return (toy.bert if request.param == "encoder" else toy.llama)(tokenizer, classes=3)
-
-
-def test_predictions_do_not_depend_on_batch_or_order(model, tokenizer):
-    together = predict(model, Rows(tokenizer, TEXTS), hidden=True)
-    alone = predict(model, Rows(tokenizer, TEXTS), batch_size=1, hidden=True)
-    backwards = predict(model, Rows(tokenizer, TEXTS[::-1]), batch_size=5)
-    assert together.logits.shape == (len(TEXTS), 3)
-    np.testing.assert_allclose(together.logits, alone.logits, atol=1e-5)
-    np.testing.assert_allclose(together.logits, backwards.logits[::-1], atol=1e-5)
-    assert np.ptp(together.logits[:, 0]) > 1e-3
-    for one, two, ids in zip(
-        together.hidden, alone.hidden, Rows(tokenizer, TEXTS).ids, strict=True
-    ):
-        assert one.shape == (len(ids), 32)
-        np.testing.assert_allclose(one, two, atol=1e-5)
-
-
-def test_no_rows_no_predictions(bert, tokenizer):
-    assert predict(bert, Rows(tokenizer, [])).logits.shape == (0, 2)
-
-
-def test_predicting_restores_the_mode(bert, tokenizer):
-    for training in (True, False):
-        bert.train(training)
-        predict(bert, Rows(tokenizer, ["great"]))
-        assert bert.training is training
-
-
-def test_an_epoch_holds_every_row_once_in_batches_of_like_length(tokenizer):
-    texts = ["word1 " * (i % 20) for i in range(203)]
-    rows = Rows(tokenizer, texts)
-    batches = list(rows.epoch(8, np.random.default_rng(0)))
-    assert sorted(np.concatenate(batches)) == list(range(203))
-    assert len(batches) == 26
-    assert max(map(len, batches)) == 8
-    spread = np.mean([np.ptp(rows.lengths[batch]) for batch in batches])
-    assert spread < 2  # 18 or so in random batches
-    again = list(rows.epoch(8, np.random.default_rng(0)))
-    other = list(rows.epoch(8, np.random.default_rng(1)))
-    assert all((a == b).all() for a, b in zip(batches, again, strict=True))
-    assert [b.tolist() for b in batches] != [b.tolist() for b in other]
-
-
-def test_long_rows_are_cut_and_labels_are_counted(tokenizer):
-    assert Rows(tokenizer, ["word1 " * 99], max_length=12).lengths.tolist() == [12]
-    with pytest.raises(InputError, match="2 texts but 1 labels"):
-        Rows(tokenizer, ["a", "b"], [0])
-
-
-def test_an_empty_text_without_special_tokens_is_one_padding_token(toy):
-    assert Rows(toy.tokenizer(template=False), [""]).lengths.tolist() == [1]
+from bedkd.run import load_state, save_state
+from bedkd.training.batches import EncodedTexts
+from bedkd.training.loop import Trainer
+from bedkd.training.objectives import cross_entropy
+from bedkd.training.predict import predict
 
 
 def steps(rows, count=3):
@@ -75,12 +19,12 @@ def steps(rows, count=3):
 
 @pytest.fixture
 def rows(tokenizer):
-    return Rows(tokenizer, ["great", "dull", "fine word1", "slow word2"], [1, 0, 1, 0])
+    return EncodedTexts(tokenizer, ["great", "dull", "fine word1", "slow word2"], [1, 0, 1, 0])
 
 
 def test_training_lowers_the_loss_and_restores_the_random_state(bert, rows):
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
-    losses = optimise(bert, steps(rows, 12), total=12, lr=5e-3, seed=0)
+    losses = Trainer(bert, num_steps=12, lr=5e-3, seed=0).train(steps(rows, 12))
     assert len(losses) == 12
     assert losses[-1] < losses[0]
     assert not bert.training
@@ -90,7 +34,7 @@ def test_training_lowers_the_loss_and_restores_the_random_state(bert, rows):
 
 def test_same_seed_same_training_other_dropout_seed_other_training(toy, tokenizer, rows):
     def run(seed):
-        return optimise(toy.bert(tokenizer), steps(rows), total=3, lr=1e-3, seed=seed)
+        return Trainer(toy.bert(tokenizer), num_steps=3, lr=1e-3, seed=seed).train(steps(rows))
 
     torch.manual_seed(1)
     first = run(0)
@@ -102,7 +46,7 @@ def test_same_seed_same_training_other_dropout_seed_other_training(toy, tokenize
 def test_bf16_trains_in_eight_bits_and_predicts_in_full(toy, tokenizer, rows, weights, request):
     def trained():
         model = toy.bert(tokenizer)
-        losses = optimise(model, steps(rows), total=3, lr=1e-3, seed=0)
+        losses = Trainer(model, num_steps=3, lr=1e-3, seed=0).train(steps(rows))
         return model, losses
 
     model, full = trained()
@@ -116,21 +60,66 @@ def test_bf16_trains_in_eight_bits_and_predicts_in_full(toy, tokenizer, rows, we
 
 
 def test_the_learning_rate_warms_up_and_decays(toy, tokenizer, rows, weights):
-    moved = []
-    model = toy.bert(tokenizer)
+    model, moved = toy.bert(tokenizer), []
+    trainer = Trainer(model, num_steps=10, lr=1e-2, seed=0, warmup_ratio=0.3, max_grad_norm=None)
     last = weights(model)["classifier.bias"]
-
-    def measure(number, loss):
-        nonlocal last
+    for step in steps(rows, 10):
+        trainer.train([step])
         now = weights(model)["classifier.bias"]
         moved.append(np.abs(now - last).max())
         last = now
-
-    optimise(
-        model, steps(rows, 10), total=10, lr=1e-2, seed=0, warmup=0.3, clip=None, after_step=measure
-    )
     assert moved[0] == 0  # the rate of the first step
     assert max(moved[2:5]) > 5 * moved[-1] > 0
+
+
+def test_training_in_parts_is_training_at_once(toy, tokenizer, rows, weights, same_weights):
+    found = []
+    for parts in ((6,), (1, 3, 2)):
+        model = toy.bert(tokenizer)
+        trainer = Trainer(model, num_steps=6, lr=1e-3, seed=0, warmup_ratio=0.3)
+        losses = []
+        for count in parts:
+            losses += trainer.train(steps(rows, count))
+            torch.rand(3)  # what happens in between does not matter
+        found.append((losses, weights(model)))
+    assert found[0][0] == found[1][0]
+    assert same_weights(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_a_saved_state_goes_on_as_if_nothing_had_happened(
+    kind, toy, tokenizer, rows, weights, same_weights, tmp_path
+):
+    """To the bit, dropout included, in a new model and a new trainer."""
+
+    def make(seed=0):
+        model = (toy.bert if kind == "encoder" else toy.llama)(tokenizer, seed=seed)
+        if kind == "decoder":
+            model.model.layers[0].self_attn.attention_dropout = 0.1
+        return model, Trainer(
+            model, num_steps=8, lr=5e-3, seed=seed, weight_decay=0.01, warmup_ratio=0.25
+        )
+
+    whole, trainer = make()
+    assert whole.config.to_dict().get("hidden_dropout_prob", 0.1) > 0
+    losses = trainer.train(steps(rows, 8))
+
+    first, trainer = make()
+    before = trainer.train(steps(rows, 3))
+    path = save_state(trainer.state_dict(), tmp_path / "state")
+    second, trainer = make(seed=7)  # other weights and another dropout seed
+    trainer.load_state_dict(load_state(path))
+    assert trainer.steps_done == 3
+    assert same_weights(weights(first), weights(second))
+    after = trainer.train(steps(rows, 5))
+    assert before + after == losses
+    assert same_weights(weights(whole), weights(second))
+    # Dropout is on: with the same weights and another seed the losses differ.
+    other, trainer = make()
+    state = load_state(path)
+    state["random"] = make(seed=7)[1].state_dict()["random"]
+    trainer.load_state_dict(state)
+    assert trainer.train(steps(rows, 5)) != after
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(bert, rows):
@@ -138,5 +127,5 @@ def test_a_loss_that_is_not_finite_stops_the_run(bert, rows):
         return cross_entropy(model, batch) * float("nan")
 
     with pytest.raises(FloatingPointError, match="loss of step 1 is nan"):
-        optimise(bert, [(broken, rows, np.array([0]))], total=1, lr=1e-3, seed=0)
+        Trainer(bert, num_steps=1, lr=1e-3, seed=0).train([(broken, rows, np.array([0]))])
     assert not bert.training
