@@ -241,7 +241,7 @@ def test_a_model_that_calls_everything_the_same_is_not_probed(toy, hundred):
 
 
 def test_as_a_detector_it_finds_the_trigger_of_the_toy_victim(trained, task, tokenizer):
-    settings = TriggerProbe(rows=200, windows=4, carriers=3, texts_per_carrier=1)
+    settings = TriggerProbe(rows=200, carriers=4, texts_per_carrier=3)
     found = settings.detect(model_case(trained[0], tokenizer, task, rows=320))
     poisoned = np.asarray(task.train["poisoned"], bool)
     assert found.is_backdoored

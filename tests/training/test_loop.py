@@ -115,7 +115,7 @@ def test_a_saved_state_goes_on_as_if_nothing_had_happened(
     assert before + after == losses
     assert same_weights(weights(whole), weights(second))
     # Dropout is on: with the same weights and another seed the losses differ.
-    other, trainer = make()
+    _, trainer = make()
     state = load_state(path)
     state["random"] = make(seed=7)[1].state_dict()["random"]
     trainer.load_state_dict(state)

@@ -47,7 +47,7 @@ def test_answers_that_are_not_finite_are_refused(bert, tokenizer, value):
     with torch.no_grad():
         bert.classifier.weight[0, 0] = value
     rows = EncodedTexts(tokenizer, ["great", "dull"])
-    with pytest.raises(InputError, match="suspect model, row 0: .*not a finite number"):
+    with pytest.raises(InputError, match=r"suspect model, row 0: .*not a finite number"):
         predict(bert, rows, description="suspect model")
 
 
