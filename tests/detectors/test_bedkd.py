@@ -145,7 +145,7 @@ def test_what_content_and_wording_say_of_trusted_rows_meets_the_right_ones(held,
     """The null are trusted rows that the student did not see and the model gets right. The others
     may have any score; these may not."""
     unseen_right = np.ones(M - FLIP, bool)
-    unseen_right[-60:] = False
+    unseen_right[-30:] = False
     null = np.append(np.zeros(FLIP, bool), unseen_right)
     mapping = behaviour(bumps(range(POISONED)), fits=unseen_right)
 
@@ -155,13 +155,12 @@ def test_what_content_and_wording_say_of_trusted_rows_meets_the_right_ones(held,
 
     assert np.array_equal(flagged(np.where(null, 0.0, 99.0)), POISON)
     assert not flagged(np.where(null, 99.0, 0.0)).any()
-    # Row by row: one that counts is enough to move the rate of false discoveries, 300 · 2 / 141 /
-    # 40 = 0.106 instead of 0.053, and one that does not count moves nothing.
-    least = replace(detector(mapping), fdr=0.06, seed_fdr=2.0)
-    for row in (0, FLIP - 1, FLIP, FLIP + 1, M - 61, M - 60, M - 1):
+    # Row by row: one that counts is enough, 300 · 2 / 171 / 40 = 0.088 instead of 0.044.
+    asked = detector(mapping)
+    for row in (0, FLIP - 1, FLIP, FLIP + 1, M - 31, M - 30, M - 1):
         said = free(np.zeros(N), bumps([row], 99.0, M))
-        asked = replace(least, **{piece: type(getattr(least, piece))(said)})
-        assert asked.detect(held).flagged.any() == (not null[row])
+        one = replace(asked, **{piece: replace(getattr(asked, piece), found=said)})
+        assert one.detect(held).flagged.any() == (not null[row])
 
 
 def test_the_threshold_is_of_eligible_rows_alone(held):
@@ -187,14 +186,13 @@ def test_rows_whose_label_the_model_does_not_predict_are_neither_flagged_nor_rep
 
 def test_wording_learns_generously_first_and_then_strictly(held):
     """First from rows with an FDR of 0.2, then, with what it said, from rows with 0.05."""
-    # 10 rows look suspicious to 0.2 alone: 40 rows are above 3 · 201 / 300 … of the null.
     unseen = np.zeros(M - FLIP)
     unseen[:3] = 4.0
     first = bumps(range(40), 5.0) + bumps(range(40, 60), 3.0)
     asked = detector(behaviour(first, unseen=unseen), wording=free(bumps(range(35), 8.0)))
     asked.detect(held)
     (seeds, scores), (again, total) = asked.wording.asked
-    # At 3: 4 of the null are not below, (3 + 1) / 201 · 300 / 60 = 0.0995.
+    # At 3 there are three of the null above: (3 + 1) / 201 · 300 / 60 = 0.0995.
     assert np.array_equal(seeds, np.arange(N) < 60)
     assert np.array_equal(scores, first)
     # At 5: 1 / 201 · 300 / 40 = 0.037.
@@ -229,7 +227,6 @@ def test_flagged_rows_must_have_a_wording_in_common(held, auroc, verdict):
     assert found.flagged.sum() == POISONED
     assert found.is_backdoored == verdict
     assert len(asked.probe.asked) == (not verdict)
-    assert bool(found.details["trigger_words"]) is False or verdict
 
 
 def test_without_wording_the_count_decides(held):

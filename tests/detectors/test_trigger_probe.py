@@ -9,6 +9,7 @@ import pytest
 from bedkd import Case, Parts, data
 from bedkd.detectors import Evidence, TriggerProbe
 from bedkd.errors import InputError
+from bedkd.training.predict import predict
 
 PROBE = TriggerProbe(windows=4, carriers=3, texts_per_carrier=1)
 
@@ -240,13 +241,21 @@ def test_a_model_that_calls_everything_the_same_is_not_probed(toy, hundred):
     assert not asked.asked
 
 
-def test_as_a_detector_it_finds_the_trigger_of_the_toy_victim(trained, task, tokenizer):
-    settings = TriggerProbe(rows=200, carriers=4, texts_per_carrier=3)
-    found = settings.detect(model_case(trained[0], tokenizer, task, rows=320))
-    poisoned = np.asarray(task.train["poisoned"], bool)
+def test_as_a_detector_it_probes_rows_in_random_order(reference, task, tokenizer):
+    """Only rows whose label the model predicts: without the trigger's rows nothing is found."""
+    case = model_case(reference, tokenizer, task, rows=320)
+    given = np.arange(320) % 5 == 0
+    texts = case.untrusted["text"][:]
+    answers = {texts[i]: 0.9 for i in np.flatnonzero(given)}
+    settings = Planted(rows=200, fdr=0.1, answers=answers, wording=PlantedWording(given))
+    fits = predict(case.suspect, case.encoded_untrusted).labels == case.labels
+    found = settings.detect(case)
     assert found.is_backdoored
-    assert poisoned[found.flagged].mean() > 0.9
-    clean = settings.detect(model_case(trained[1], tokenizer, task, rows=320))
+    assert found.flagged.sum() >= 16
+    assert (given & fits)[found.flagged].all()
+    asked = {text for some in settings.asked[1:] for text in some}
+    assert not asked & {texts[i] for i in np.flatnonzero(~fits)}
+    clean = replace(settings, answers={}).detect(case)
     assert not clean.is_backdoored
     assert not clean.flagged.any()
     assert clean.threshold == np.inf
