@@ -120,11 +120,7 @@ def test_seeds_without_anything_in_common_take_nothing_from_those_that_have(revi
     found, auroc = Wording().evidence(case, seeds, seeds.astype(float))
     assert auroc > 0.85
     alone, _ = Wording().evidence(case, seeds & (given == 1), seeds.astype(float))
-    left_out = np.setdiff1d(np.arange(200), zeros)  # presumed clean in one of the two alone
-    assert roc_auc_score(np.isin(left_out, ones), found.untrusted[left_out]) > 0.95
-    assert (alone.untrusted[ones[20:]] > 0).mean() > 0.9
-    assert (found.untrusted[ones[20:]] > 0).mean() > 0.9
-    assert (found.untrusted[zeros] < 0).mean() > 0.9
+    assert np.array_equal(found.untrusted, alone.untrusted)
 
 
 def test_the_less_suspicious_half_is_presumed_clean(reviews, reviews_case):
