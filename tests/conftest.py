@@ -193,6 +193,35 @@ def case(victim, tokenizer, task, tiny_preset):
     )
 
 
+@pytest.fixture(scope="session")
+def reviews():
+    """The embedded reviews; ``train`` and ``dev`` only."""
+    return data.load("reviews", train=200, dev=120, test=0)
+
+
+@pytest.fixture(scope="session")
+def reviews_case(reviews):
+    """Make the case of some untrusted reviews: (texts, labels) -> Case without a model.
+
+    For evidence that never asks the model; all 120 trusted rows are in use.
+    """
+
+    def make(texts=None, labels=None, trusted=None, seed=0, num_labels=2):
+        texts = reviews["train"]["text"][:] if texts is None else texts
+        labels = reviews["train"]["label"][:] if labels is None else labels
+        unused = SimpleNamespace(config=SimpleNamespace(num_labels=num_labels))
+        return Case(
+            unused,
+            None,
+            reviews["dev"] if trusted is None else trusted,
+            data.make(list(texts), [int(label) for label in labels], None),
+            parts=Parts(flip=20, tune=20, held_out=20),
+            seed=seed,
+        )
+
+    return make
+
+
 @pytest.fixture
 def fresh_accelerator():
     """Accelerate as in a new process, for this test alone."""

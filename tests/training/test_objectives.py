@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from bedkd import losses
-from bedkd.engine import Prediction, Rows, predict
-from bedkd.objectives import BoundedPunish, Distil, Relabel, Transplant, cross_entropy
+from bedkd.training import losses
+from bedkd.training.batches import EncodedTexts
+from bedkd.training.objectives import (
+    BoundedPunishLoss,
+    DistillationLoss,
+    SoftLabelLoss,
+    TransplantLoss,
+    cross_entropy,
+)
+from bedkd.training.predict import Prediction, predict
 
 CPU = torch.device("cpu")
 TEXTS = ["great", "dull word1 word2 word3 word4 word5", "word1 fine word2", "slow word7"]
@@ -15,7 +22,7 @@ LABELS = np.array([1, 0, 1, 0])
 
 @pytest.fixture
 def rows(tokenizer):
-    return Rows(tokenizer, TEXTS, LABELS)
+    return EncodedTexts(tokenizer, TEXTS, LABELS)
 
 
 @pytest.fixture
@@ -23,7 +30,7 @@ def teacher(toy, tokenizer, rows):
     return predict(toy.bert(tokenizer, seed=9), rows, hidden=True)
 
 
-def test_distil_compares_every_row_with_its_own_teacher_answer(bert, rows, teacher):
+def test_distillation_compares_every_row_with_its_own_teacher_answer(bert, rows, teacher):
     alpha, tau, order = 0.3, 1.5, [2, 0, 3, 1]
     student = predict(bert, rows, hidden=True)
     logits, answers = (torch.tensor(p.logits[order]) for p in (student, teacher))
@@ -33,15 +40,15 @@ def test_distil_compares_every_row_with_its_own_teacher_answer(bert, rows, teach
     expected = alpha * torch.nn.functional.cross_entropy(logits, torch.tensor(LABELS[order]))
     agreement = losses.soft_kl(logits, answers, tau) + (tokens - answered).pow(2).mean()
     expected += (1 - alpha) * agreement
-    found = Distil(teacher, tau, alpha)(bert, rows.batch(order, CPU))
+    found = DistillationLoss(teacher, tau, alpha)(bert, rows.batch(order, CPU))
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_distil_does_not_depend_on_padding(bert, rows, teacher):
-    objective = Distil(teacher, temperature=1.5, alpha=0.3)
+def test_distillation_does_not_depend_on_padding(bert, rows, teacher):
+    objective = DistillationLoss(teacher, temperature=1.5, alpha=0.3)
     short = objective(bert, rows.batch([0, 0], CPU)).item()
     padded = rows.batch([0, 1], CPU)
-    only_short = Rows.batch(rows, [0, 1], CPU)
+    only_short = rows.batch([0, 1], CPU)
     for key in padded.inputs:
         padded.inputs[key][1] = padded.inputs[key][0]
     padded = type(padded)(np.array([0, 0]), padded.inputs, only_short.labels[[0, 0]])
@@ -53,7 +60,7 @@ def test_the_punishing_sign_negates_loss_and_gradient(bert, rows, teacher):
     batch = rows.batch(range(4), CPU)
     gradients = []
     for sign in (1, -1):
-        loss = Distil(teacher, 2.5, 0.3, sign=sign)(bert, batch)
+        loss = DistillationLoss(teacher, 2.5, 0.3, sign=sign)(bert, batch)
         assert np.sign(loss.item()) == sign
         bert.zero_grad()
         loss.backward()
@@ -68,21 +75,21 @@ def test_transplant_keeps_label_and_answer_of_the_host(bert, rows, teacher):
     logits = torch.tensor(predict(bert, rows).logits[[2, 0]])
     expected = alpha * torch.nn.functional.cross_entropy(logits, torch.tensor(LABELS[[2, 0]]))
     expected += (1 - alpha) * losses.soft_kl(logits, torch.tensor(teacher.logits[[2, 0]]), tau)
-    objective = Transplant(torch.from_numpy(teacher.logits), tau, alpha)
+    objective = TransplantLoss(torch.from_numpy(teacher.logits), tau, alpha)
     assert objective(bert, batch).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_relabel_looks_up_the_soft_label_of_every_row(bert, rows):
+def test_the_soft_label_of_every_row_is_looked_up(bert, rows):
     soft = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.0, 1.0]])
     order = [3, 0]
     logits = torch.tensor(predict(bert, rows).logits[order])
     expected = -(soft[order] * logits.log_softmax(-1)).sum(-1).mean()
-    found = Relabel(soft)(bert, rows.batch(order, CPU))
+    found = SoftLabelLoss(soft)(bert, rows.batch(order, CPU))
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("objective", "rises"), [(BoundedPunish(0.0), False), (cross_entropy, True)]
+    ("objective", "rises"), [(BoundedPunishLoss(0.0), False), (cross_entropy, True)]
 )
 def test_a_step_moves_the_given_label_the_right_way(bert, rows, objective, rises):
     batch = rows.batch(range(4), CPU)

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from bedkd import losses
+from bedkd.training import losses
 
-RNG = np.random.default_rng(0)
-STUDENT, TEACHER = RNG.normal(size=(2, 3, 4)) * 2
-H_STUDENT, H_TEACHER = RNG.normal(size=(2, 3, 5, 6))
+STUDENT, TEACHER = np.random.default_rng(0).normal(size=(2, 3, 4)) * 2
+H_STUDENT, H_TEACHER = np.random.default_rng(1).normal(size=(2, 3, 5, 6))
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
 LABELS = np.array([0, 3, 1])
 
@@ -71,13 +70,13 @@ def test_hidden_mse_counts_real_tokens_only():
     assert losses.hidden_mse(t(H_STUDENT), t(H_TEACHER), t(MASK * 0)).item() == 0
 
 
-def test_bounded_punish_is_the_formula_above_its_aim_and_zero_below():
+def test_bounded_punish_is_the_formula_above_its_target_and_zero_below():
     logits = np.array([[2.0, 0.0], [0.0, 2.0], [0.1, 0.0]])
     labels = np.array([0, 0, 0])
     p = softmax(logits)[:, 0]
-    for aim, punished in ((0.0, [0, 1, 2]), (0.5, [0, 2]), (0.6, [0]), (0.9, [])):
+    for target, punished in ((0.0, [0, 1, 2]), (0.5, [0, 2]), (0.6, [0]), (0.9, [])):
         expected = -np.log(1 - p[punished]).sum() / 3
-        assert losses.bounded_punish(t(logits), t(labels), aim).item() == pytest.approx(expected)
+        assert losses.bounded_punish(t(logits), t(labels), target).item() == pytest.approx(expected)
 
 
 def test_bounded_punish_pushes_the_given_label_down_and_nothing_else():

@@ -3,14 +3,15 @@
 import pytest
 
 from bedkd import data
-from bedkd.engine import predict
 from bedkd.errors import InputError
-from bedkd.training import checked_rows, fine_tune
+from bedkd.training.batches import encode
+from bedkd.training.fine_tune import fine_tune
+from bedkd.training.predict import predict
 
 
 def test_a_victim_learns_both_the_task_and_the_trigger(victim, reference, tokenizer, task):
     def share(model, rows):
-        found = predict(model, checked_rows(model, tokenizer, rows, 32, "rows")).labels
+        found = predict(model, encode(model, tokenizer, rows, 32, "rows")).labels
         return (found == rows["label"]).mean()
 
     assert share(victim, task.clean["test"]) > 0.9
@@ -39,7 +40,7 @@ def test_four_classes(toy, tokenizer):
     rows = toy.rows(160, classes=4)
     model = toy.bert(tokenizer, classes=4)
     fine_tune(model, tokenizer, rows, toy.training)
-    found = predict(model, checked_rows(model, tokenizer, rows, 32, "rows")).labels
+    found = predict(model, encode(model, tokenizer, rows, 32, "rows")).labels
     assert (found == rows["label"]).mean() > 0.7  # chance is 0.25
 
 

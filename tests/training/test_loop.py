@@ -1,0 +1,131 @@
+"""The training loop."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from bedkd.run import load_state, save_state
+from bedkd.training.batches import EncodedTexts
+from bedkd.training.loop import Trainer
+from bedkd.training.objectives import cross_entropy
+from bedkd.training.predict import predict
+
+
+def steps(rows, count=3):
+    return ((cross_entropy, rows, np.arange(len(rows))) for _ in range(count))
+
+
+@pytest.fixture
+def rows(tokenizer):
+    return EncodedTexts(tokenizer, ["great", "dull", "fine word1", "slow word2"], [1, 0, 1, 0])
+
+
+def test_training_lowers_the_loss_and_restores_the_random_state(bert, rows):
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    losses = Trainer(bert, num_steps=12, lr=5e-3, seed=0).train(steps(rows, 12))
+    assert len(losses) == 12
+    assert losses[-1] < losses[0]
+    assert not bert.training
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states[1:]
+
+
+def test_same_seed_same_training_other_dropout_seed_other_training(toy, tokenizer, rows):
+    def run(seed):
+        return Trainer(toy.bert(tokenizer), num_steps=3, lr=1e-3, seed=seed).train(steps(rows))
+
+    torch.manual_seed(1)
+    first = run(0)
+    torch.manual_seed(2)
+    assert run(0) == first
+    assert run(1) != first
+
+
+def test_bf16_trains_in_eight_bits_and_predicts_in_full(toy, tokenizer, rows, weights, request):
+    def trained():
+        model = toy.bert(tokenizer)
+        losses = Trainer(model, num_steps=3, lr=1e-3, seed=0).train(steps(rows))
+        return model, losses
+
+    model, full = trained()
+    answers = predict(model, rows).logits
+    request.getfixturevalue("bf16")
+    assert np.array_equal(predict(model, rows).logits, answers)
+    half_model, half = trained()
+    assert half != full
+    np.testing.assert_allclose(half, full, rtol=0.05)
+    assert {value.dtype for value in weights(half_model).values()} == {np.dtype("float32")}
+
+
+def test_the_learning_rate_warms_up_and_decays(toy, tokenizer, rows, weights):
+    model, moved = toy.bert(tokenizer), []
+    trainer = Trainer(model, num_steps=10, lr=1e-2, seed=0, warmup_ratio=0.3, max_grad_norm=None)
+    last = weights(model)["classifier.bias"]
+    for step in steps(rows, 10):
+        trainer.train([step])
+        now = weights(model)["classifier.bias"]
+        moved.append(np.abs(now - last).max())
+        last = now
+    assert moved[0] == 0  # the rate of the first step
+    assert max(moved[2:5]) > 5 * moved[-1] > 0
+
+
+def test_training_in_parts_is_training_at_once(toy, tokenizer, rows, weights, same_weights):
+    found = []
+    for parts in ((6,), (1, 3, 2)):
+        model = toy.bert(tokenizer)
+        trainer = Trainer(model, num_steps=6, lr=1e-3, seed=0, warmup_ratio=0.3)
+        losses = []
+        for count in parts:
+            losses += trainer.train(steps(rows, count))
+            torch.rand(3)  # what happens in between does not matter
+        found.append((losses, weights(model)))
+    assert found[0][0] == found[1][0]
+    assert same_weights(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_a_saved_state_goes_on_as_if_nothing_had_happened(
+    kind, toy, tokenizer, rows, weights, same_weights, tmp_path
+):
+    """To the bit, dropout included, in a new model and a new trainer."""
+
+    def make(seed=0):
+        model = (toy.bert if kind == "encoder" else toy.llama)(tokenizer, seed=seed)
+        if kind == "decoder":
+            model.model.layers[0].self_attn.attention_dropout = 0.1
+        return model, Trainer(
+            model, num_steps=8, lr=5e-3, seed=seed, weight_decay=0.01, warmup_ratio=0.25
+        )
+
+    whole, trainer = make()
+    assert whole.config.to_dict().get("hidden_dropout_prob", 0.1) > 0
+    losses = trainer.train(steps(rows, 8))
+
+    first, trainer = make()
+    before = trainer.train(steps(rows, 3))
+    path = save_state(trainer.state_dict(), tmp_path / "state")
+    second, trainer = make(seed=7)  # other weights and another dropout seed
+    trainer.load_state_dict(load_state(path))
+    assert trainer.steps_done == 3
+    assert same_weights(weights(first), weights(second))
+    after = trainer.train(steps(rows, 5))
+    assert before + after == losses
+    assert same_weights(weights(whole), weights(second))
+    # Dropout is on: with the same weights and another seed the losses differ.
+    _, trainer = make()
+    state = load_state(path)
+    state["random"] = make(seed=7)[1].state_dict()["random"]
+    trainer.load_state_dict(state)
+    assert trainer.train(steps(rows, 5)) != after
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(bert, rows):
+    def broken(model, batch):
+        return cross_entropy(model, batch) * float("nan")
+
+    with pytest.raises(FloatingPointError, match="loss of step 1 is nan"):
+        Trainer(bert, num_steps=1, lr=1e-3, seed=0).train([(broken, rows, np.array([0]))])
+    assert not bert.training
