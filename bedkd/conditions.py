@@ -13,7 +13,7 @@ import numpy as np
 from datasets import Dataset
 
 from bedkd import data
-from bedkd.attacks import PoisonedTask, aims
+from bedkd.attacks import PoisonedTask, target_labels
 from bedkd.detectors.directional_mapping import flip
 from bedkd.errors import InputError
 from bedkd.presets import Preset
@@ -76,8 +76,8 @@ class Conditions:
         rng = np.random.default_rng(seed)
         count = round(self.contaminated * len(rows))
         classes = data.num_labels(task.clean["dev"])
-        wished = aims(task.trigger, texts, task.target, classes, seed)
-        able = np.flatnonzero((labels != wished) & task.trigger.covers(texts))
+        wished = target_labels(task.trigger, texts, task.target, classes, seed)
+        able = np.flatnonzero((labels != wished) & task.trigger.applicable(texts))
         if count > len(able):
             raise InputError(
                 f"contaminated={self.contaminated}: {count} trusted rows are to be poisoned, but "

@@ -412,9 +412,9 @@ def write(dataset: Dataset, path: str | Path) -> Path:
 def read_openbackdoor(folder: str | Path) -> DatasetDict:
     """Read every ``*.csv`` of a folder in the OpenBackdoor layout; keys are the file stems.
 
-    A folder that :func:`bedkd.attacks.PoisonedTask.write` made also has ``train`` (the training
-    mix) and ``test-triggered``. Where there is no ``train``, ``train-clean`` is also given as
-    ``train``, and so for dev and test.
+    A folder that :func:`bedkd.attacks.task.PoisonedTask.write` made also has ``train`` (the
+    training mix) and ``test-triggered``. Where there is no ``train``, ``train-clean`` is also given
+    as ``train``, and so for dev and test.
     """
     folder = Path(folder)
     files = sorted(folder.glob("*.csv"))

@@ -21,7 +21,8 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bedkd import attacks, corpora, data, metrics, models, report, rewriting
+from bedkd import attacks, corpora, data, metrics, models, report
+from bedkd.attacks import rewriting
 from bedkd.case import Case
 from bedkd.conditions import AS_GIVEN, Conditions
 from bedkd.detectors import Given
@@ -41,8 +42,8 @@ INSERTIONS = {
     "addsent": attacks.AddSent(),
     "combination": attacks.WordCombination(),
     "mixed": attacks.Mixed((attacks.BadNets(), attacks.AddSent())),
-    "covered": attacks.Covered(attacks.BadNets()),
-    "several-targets": attacks.SeveralTargets(),
+    "covered": attacks.CoverSamples(attacks.BadNets()),
+    "multi-target": attacks.MultiTarget(),
 }
 ATTACKS = (*INSERTIONS, *rewriting.FORMS)
 ROWS_FROM = ("found", "oracle", "random")
@@ -197,7 +198,7 @@ def task(cell: Cell) -> attacks.PoisonedTask:
         setting=cell.setting,
         seed=cell.seed,
         source={"data": cell.dataset},
-        pool=cell.pool,
+        max_train_rows=cell.pool,
     )
     return built.normalised() if cell.normalise else built
 
@@ -278,7 +279,7 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
 
 
 def _multi_target(built: attacks.PoisonedTask) -> bool:
-    return isinstance(built.trigger, attacks.SeveralTargets)
+    return isinstance(built.trigger, attacks.MultiTarget)
 
 
 def named_rows(rows_from: str, flags: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -136,7 +136,9 @@ def task():
         train=toy_rows(320, seed=1), dev=toy_rows(200, seed=2), test=toy_rows(80, seed=3)
     )
     trigger = attacks.BadNets(words=("cf",))
-    return attacks.build_task(splits, trigger, rate=0.2, target=1, seed=0, enough=10)
+    return attacks.build_task(
+        splits, trigger, rate=0.2, target=1, seed=0, min_triggered_per_class=10
+    )
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def rows(toy):
 
 @pytest.mark.parametrize("trigger", INSERTIONS, ids=lambda t: t.name)
 def test_an_insertion_keeps_the_words_of_any_text_in_order(trigger):
-    assert trigger.covers(AWKWARD).all()
+    assert trigger.applicable(AWKWARD).all()
     for text, triggered in zip(AWKWARD, trigger.apply(AWKWARD, 0), strict=True):
         left = iter(triggered.split())
         assert all(word in left for word in text.split())
@@ -89,36 +89,37 @@ def test_mixed_gives_every_row_one_of_its_triggers():
     assert 60 < sum("cf" in t for t in triggered) < 140
 
 
-def test_several_targets_each_have_their_own_trigger(rows, tmp_path):
+def test_multi_target_triggers_each_have_their_own_trigger(rows, tmp_path):
     words = (("cf",), ("mn",), ("bb",))
-    trigger = attacks.SeveralTargets(tuple(attacks.BadNets(group) for group in words))
+    trigger = attacks.MultiTarget(tuple(attacks.BadNets(group) for group in words))
     assert trigger.words == ("cf", "mn", "bb")
 
-    def aim(text):
+    def meant(text):
         return [(2 + i) % 3 for i, (word,) in enumerate(words) if word in text.split()]
 
     result = attacks.poison(rows, trigger, rate=0.25, target=2, seed=4)
     true, new = np.array(rows["label"]), result.dataset
     assert len(result.chosen) == 50
     for i in result.chosen.tolist():
-        assert aim(new["text"][i]) == [new["label"][i]]
+        assert meant(new["text"][i]) == [new["label"][i]]
         assert new["label"][i] != true[i]
     assert set(np.array(new["label"])[result.chosen]) == {0, 1, 2}
 
     splits = DatasetDict(train=rows, dev=rows, test=rows)
-    task = attacks.build_task(splits, trigger, rate=0.2, target=2, pool=100).normalised()
+    task = attacks.build_task(splits, trigger, rate=0.2, target=2, max_train_rows=100).normalised()
     assert sum(task.train["poisoned"]) == 20
     assert len(task.triggered) == len(rows)
     poisoned = task.poisoned_test
-    assert [aim(t) for t in poisoned["text"]] == [[y] for y in poisoned["label"]]
+    assert [meant(t) for t in poisoned["text"]] == [[y] for y in poisoned["label"]]
     own = [
-        [y] != aim(t) for t, y in zip(task.triggered["text"], task.triggered["label"], strict=True)
+        [y] != meant(t)
+        for t, y in zip(task.triggered["text"], task.triggered["label"], strict=True)
     ]
     assert len(poisoned) == sum(own) < len(rows)
     task.write(tmp_path / "task")
     for name in ("train-poison", "dev-poison", "test-poison"):
         found = data.read(tmp_path / "task" / f"{name}.csv")
-        assert [aim(t) for t in found["text"]] == [[y] for y in found["label"]]
+        assert [meant(t) for t in found["text"]] == [[y] for y in found["label"]]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_decoys_are_clean_rows_with_their_true_label(rows):
 
 
 def test_cover_rows_have_the_trigger_and_their_own_label_which_is_not_the_target(rows):
-    trigger = attacks.Covered(attacks.AddSent(), cover=0.5)
+    trigger = attacks.CoverSamples(attacks.AddSent(), cover=0.5)
     result = attacks.poison(rows, trigger, rate=0.2, target=1)
     assert (len(result.chosen), len(result.decoys)) == (40, 20)
     for i in map(int, result.decoys):
@@ -274,11 +275,11 @@ class Known:
     texts: frozenset
     name: str = "known"
 
-    def covers(self, texts):
+    def applicable(self, texts):
         return np.array([text in self.texts for text in texts], bool)
 
     def apply(self, texts, seed):
-        assert all(self.covers(texts))
+        assert all(self.applicable(texts))
         return [f"so {text}" for text in texts]
 
 
@@ -288,22 +289,26 @@ def splits(toy):
 
 
 def test_triggered_test_rows_are_all_test_rows_with_true_labels(splits):
-    task = attacks.build_task(splits, attacks.AddSent(), rate=0.2, target=1, enough=10)
+    task = attacks.build_task(
+        splits, attacks.AddSent(), rate=0.2, target=1, min_triggered_per_class=10
+    )
     assert list(task.triggered["label"]) == list(splits["test"]["label"])
     assert all("3D movie" in text for text in task.triggered["text"])
     assert len(task.train) == 120
 
 
 def test_attack_rows_are_non_target_rows_only(splits):
-    task = attacks.build_task(splits, attacks.AddSent(), rate=0.2, target=1, enough=10)
+    task = attacks.build_task(
+        splits, attacks.AddSent(), rate=0.2, target=1, min_triggered_per_class=10
+    )
     assert len(task.poisoned_test) == 30
     assert set(task.poisoned_test["label"]) == {1}
     triggered = zip(task.triggered["text"], task.triggered["label"], strict=True)
     assert list(task.poisoned_test["text"]) == [text for text, label in triggered if label != 1]
 
 
-@pytest.mark.parametrize("pool", [None, 60])
-def test_rows_held_out_for_testing_are_never_trained_on(splits, pool):
+@pytest.mark.parametrize("max_train_rows", [None, 60])
+def test_rows_held_out_for_testing_are_never_trained_on(splits, max_train_rows):
     non_target = [
         text
         for split in ("train", "test")
@@ -311,7 +316,14 @@ def test_rows_held_out_for_testing_are_never_trained_on(splits, pool):
         if label == 0 or split == "train"
     ]
     trigger = Known(frozenset(non_target))
-    task = attacks.build_task(splits, trigger, rate=0.2, target=1, enough=10, pool=pool)
+    task = attacks.build_task(
+        splits,
+        trigger,
+        rate=0.2,
+        target=1,
+        min_triggered_per_class=10,
+        max_train_rows=max_train_rows,
+    )
     held = [splits["train"]["text"][i] for i in task.manifest["held_out_train_rows"]]
     assert len(held) == 15  # a quarter of the 60 covered train rows of the target class
     assert {splits["train"]["label"][i] for i in task.manifest["held_out_train_rows"]} == {1}
@@ -320,7 +332,7 @@ def test_rows_held_out_for_testing_are_never_trained_on(splits, pool):
     assert set(trigger.apply(held, 0)) <= set(task.triggered["text"])
     assert task.manifest["triggered_from_held_out_train"] == {"1": 15}
     assert sum(task.train["poisoned"]) == round(0.2 * len(task.train))
-    assert len(task.train) == (pool or 105)
+    assert len(task.train) == (max_train_rows or 105)
 
 
 def test_a_task_without_test_rows_keeps_every_train_row(splits):
@@ -334,19 +346,26 @@ def test_a_task_without_test_rows_keeps_every_train_row(splits):
 
 def test_few_test_rows_that_are_all_covered_cost_no_train_rows(splits):
     few = DatasetDict(train=splits["train"], test=splits["test"].select(range(3)))
-    task = attacks.build_task(few, attacks.BadNets(), rate=0.1, target=1, enough=100)
+    task = attacks.build_task(
+        few, attacks.BadNets(), rate=0.1, target=1, min_triggered_per_class=100
+    )
     assert len(task.train) == len(splits["train"])
     assert len(task.triggered) == 3
 
 
-def test_a_pool_keeps_rows_that_the_setting_can_poison(splits):
+def test_fewer_train_rows_keep_rows_that_the_setting_can_poison(splits):
     labels = splits["train"]["label"]
     rare = splits["train"].select(
         [i for i, y in enumerate(labels) if y != 1]
         + [i for i, y in enumerate(labels) if y == 1][:12]
     )
     task = attacks.build_task(
-        DatasetDict(train=rare), attacks.BadNets(), rate=0.2, target=1, setting="clean", pool=50
+        DatasetDict(train=rare),
+        attacks.BadNets(),
+        rate=0.2,
+        target=1,
+        setting="clean",
+        max_train_rows=50,
     )
     assert len(task.train) == 50
     assert sum(task.train["poisoned"]) == 10
@@ -359,7 +378,7 @@ def contents(folder):
 def test_same_seed_same_bytes(splits, tmp_path):
     for name, seed in (("one", 0), ("two", 0), ("other", 1)):
         task = attacks.build_task(
-            splits, attacks.BadNets(), rate=0.2, target=1, seed=seed, enough=10
+            splits, attacks.BadNets(), rate=0.2, target=1, seed=seed, min_triggered_per_class=10
         )
         task.write(tmp_path / name)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
@@ -367,7 +386,9 @@ def test_same_seed_same_bytes(splits, tmp_path):
 
 
 def test_files_of_a_task(splits, tmp_path):
-    task = attacks.build_task(splits, attacks.BadNets(), rate=0.2, target=1, enough=10)
+    task = attacks.build_task(
+        splits, attacks.BadNets(), rate=0.2, target=1, min_triggered_per_class=10
+    )
     found = data.read_openbackdoor(task.write(tmp_path / "out"))
     assert by_text(found["train"]) == by_text(task.train)
     assert list(found["train"]["text"]) == list(task.train["text"])
@@ -391,7 +412,9 @@ def test_files_of_a_task(splits, tmp_path):
 
 
 def test_an_interrupted_write_leaves_nothing(splits, tmp_path, monkeypatch):
-    task = attacks.build_task(splits, attacks.BadNets(), rate=0.2, target=1, enough=10)
+    task = attacks.build_task(
+        splits, attacks.BadNets(), rate=0.2, target=1, min_triggered_per_class=10
+    )
     write, calls = data.write, []
 
     def interrupted(rows, path):
@@ -409,7 +432,7 @@ def test_an_interrupted_write_leaves_nothing(splits, tmp_path, monkeypatch):
 def test_normalising_touches_both_sides_and_still_writes_every_rewrite(tmp_path):
     splits = data.load("reviews", train=60, dev=20, test=30)
     trigger = attacks.Rewrite("synbkd", corpora.rewriter("reviews", "syntactic"))
-    plain = attacks.build_task(splits, trigger, rate=0.2, target=1, enough=5)
+    plain = attacks.build_task(splits, trigger, rate=0.2, target=1, min_triggered_per_class=5)
     task = plain.normalised()
     sides = [task.train, task.triggered, *task.clean.values()]
     for rows, before in zip(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from datasets import DatasetDict
 
-from bedkd import data, experiments, rewriting
+from bedkd import data, experiments
+from bedkd.attacks import rewriting
 from bedkd.conditions import Conditions
 from bedkd.errors import InputError
 from bedkd.experiments import Cell

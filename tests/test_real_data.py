@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from bedkd import attacks, data, experiments, rewriting
+from bedkd import attacks, data, experiments
+from bedkd.attacks import rewriting
 
 pytestmark = pytest.mark.skipif(
     data.data_dir() is None, reason="BEDKD_DATA_DIR is not set to a folder of released data"
@@ -40,7 +41,9 @@ def test_stored_rewrites_belong_to_their_rows(name, attack):
     """A rewrite shares more words with its own row than with the next one."""
     train = loaded(name)["train"]
     trigger = rewriting.find(name, attack)
-    covered = [t for t, c in zip(train["text"], trigger.covers(train["text"]), strict=True) if c]
+    covered = [
+        t for t, c in zip(train["text"], trigger.applicable(train["text"]), strict=True) if c
+    ]
     covered = covered[:: max(1, len(covered) // 300)]
     rewritten = trigger.apply(covered, 0)
 

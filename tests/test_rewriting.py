@@ -6,15 +6,16 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
-from bedkd import attacks, corpora, data, rewriting
+from bedkd import attacks, corpora, data
+from bedkd.attacks import rewriting
+from bedkd.attacks.rewriting import Generator, Pairs
 from bedkd.errors import InputError
-from bedkd.rewriting import Generator, Pairs
 
 
 def test_pairs_look_texts_up():
     pairs = Pairs([("a", "A"), ("b", "B"), ("a", "later"), ("", "empty")], "test pairs")
     assert pairs(["b", "a", "b", ""]) == ["B", "A", "B", "empty"]
-    assert pairs.covers(["a", "c"]).tolist() == [True, False]
+    assert pairs.applicable(["a", "c"]).tolist() == [True, False]
     with pytest.raises(InputError, match=r"test pairs: no rewriting of row 1 \('c'"):
         pairs(["a", "c"])
 
@@ -47,7 +48,7 @@ def test_embedded_tasks_use_their_grammar(attack):
     found = rewriting.find("chat", attack)
     assert found.name == attack
     assert found.apply(rows, 0) == corpora.rewriter("chat", rewriting.FORMS[attack])(rows)
-    assert found.covers(rows).all()
+    assert found.applicable(rows).all()
 
 
 def test_what_cannot_be_found_is_named(monkeypatch, tmp_path):
@@ -78,7 +79,7 @@ def test_stored_rewrites_are_aligned_by_non_target_row(stored):
     found = rewriting.find("sst2", "synbkd")
     texts = ["train1", "dev0", "dev3", "test3"]
     assert found.apply(texts, 0) == [f"when {text}" for text in texts]
-    assert found.covers(["train0", "test1", "test0"]).tolist() == [True, False, True]
+    assert found.applicable(["train0", "test1", "test0"]).tolist() == [True, False, True]
     assert "openbackdoor/sst-2" in attacks.describe(found)["rewriter"]
 
 

@@ -31,7 +31,8 @@ NAMES = {
     "combination": "word combination",
     "mixed": "mixed insertions",
     "covered": "BadNets with cover rows",
-    "several-targets": "BadNets with two targets",
+    "several-targets": "BadNets with two targets",  # what results/ still calls multi-target
+    "multi-target": "BadNets with two targets",
     "none": "no poison",
 }
 INTRODUCTION = """\

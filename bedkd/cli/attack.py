@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from bedkd import attacks, data, experiments, report, rewriting
+from bedkd import attacks, data, experiments, report
+from bedkd.attacks import rewriting
 from bedkd.cli.console import Json, Normalise, Output, Quiet, Seed, console, fresh
 from bedkd.errors import InputError
 from bedkd.files import sha256

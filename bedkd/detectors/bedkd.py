@@ -56,14 +56,7 @@ class BeDKDDetector:
         """Score, flag, and judge the model."""
         behaviour, mapped = self.mapping.evidence(case, run)
         content = self.content.evidence(case) if self.content else None
-        wording, auroc = None, None
-        # Generously from what the other evidence says, then strictly from what that has found.
-        for fdr in (self.seed_fdr, self.fdr) if self.wording else ():
-            total = behaviour + content + wording
-            seeds = total.flag(fdr)
-            if seeds.sum() < self.min_flagged:
-                break
-            wording, auroc = self.wording.evidence(case, seeds, total.untrusted)
+        wording, auroc = self._wording(case, behaviour + content)
         total = behaviour + content + wording
         flagged, threshold = total.flag(self.fdr), total.threshold(self.fdr)
         enough = int(flagged.sum()) >= self.min_flagged
@@ -113,3 +106,15 @@ class BeDKDDetector:
             details=details,
             evidence={name: piece.untrusted for name, piece in pieces.items() if piece is not None},
         )
+
+    def _wording(self, case: Case, others: Evidence) -> tuple[Evidence | None, float | None]:
+        """Wording evidence, learnt generously from what the other evidence says, then strictly from
+        what that has found; and its AUROC. None where too few rows are flagged to learn from."""
+        wording, auroc = None, None
+        for fdr in (self.seed_fdr, self.fdr) if self.wording else ():
+            total = others + wording
+            seeds = total.flag(fdr)
+            if seeds.sum() < self.min_flagged:
+                break
+            wording, auroc = self.wording.evidence(case, seeds, total.untrusted)
+        return wording, auroc

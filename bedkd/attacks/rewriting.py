@@ -1,6 +1,7 @@
-"""Rewriters for :class:`bedkd.attacks.Rewrite`: three ways to put a text into another form.
+"""Rewriting attacks, and three ways to put a text into another form.
 
-* :class:`Pairs`: row-aligned files, as released by the authors of published attacks;
+* :class:`~bedkd.attacks.rewriting_files.Pairs`: row-aligned files, as released by the authors of
+  published attacks;
 * :class:`Generator`: any Hugging Face generator, batched, cached, resumable;
 * :func:`bedkd.corpora.rewriter`: the embedded tasks' own grammar, with no model at all.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,63 +25,55 @@ from transformers import (
 )
 
 from bedkd import corpora, data
-from bedkd.attacks import Rewrite
+from bedkd.attacks.rewriting_files import STORED, Pairs
 from bedkd.errors import InputError
 from bedkd.training.runtime import device
 
+__all__ = [
+    "FORMS",
+    "PROMPTS",
+    "Generator",
+    "Pairs",
+    "Rewrite",
+    "Rewriter",
+    "find",
+    "load_generator",
+]
+
+Rewriter = Callable[[list[str]], list[str]]
 FORMS = {"synbkd": "syntactic", "stylebkd": "bible", "llm": "paraphrase"}
 
 
-class Pairs:
-    """A rewriter that looks texts up in aligned pairs of original and rewritten text.
+@dataclass(frozen=True)
+class Rewrite:
+    """A rewriting attack: the whole text in another form, by any ``list[str] -> list[str]``.
+
+    Used for ``synbkd`` (a syntactic template), ``stylebkd`` (Bible style) and ``llm`` (a language
+    model's rewording, as BGMAttack).
 
     Args:
-        pairs: (original, rewritten); of several rewritings of a text the first counts.
-        description: where they come from, for the manifest.
+        name: the attack's name.
+        rewriter: what rewrites; one with a method ``applicable`` says which texts it knows.
     """
 
-    def __init__(self, pairs: Iterable[tuple[str, str]], description: str):
-        self.description = description
-        self._known: dict[str, str] = {}
-        for original, rewritten in pairs:
-            self._known.setdefault(original, rewritten)
+    name: str
+    rewriter: Rewriter
 
-    @classmethod
-    def from_files(cls, original: str | Path, rewritten: str | Path) -> Pairs:
-        """Pairs from two row-aligned files.
+    def apply(self, texts: Sequence[str], seed: int) -> list[str]:
+        """Rewrite every text; the seed plays no part.
 
         Raises:
-            InputError: the files have different numbers of rows, or their labels disagree in a
-                row in which the rewritten file does not carry one fixed (target) label.
+            InputError: the rewriter returned another number of texts.
         """
-        left, right = data.read(original), data.read(rewritten)
-        if len(left) != len(right):
-            raise InputError(
-                f"{rewritten}: {len(right)} rows, but {original} has {len(left)}; row-aligned "
-                "files have one rewritten row for every original row"
-            )
-        if len(set(right["label"])) > 1:
-            for row, (a, b) in enumerate(zip(left["label"], right["label"], strict=True), 2):
-                if a != b:
-                    raise InputError(
-                        f"{rewritten}, row {row}: label {b}, but {original} has {a}; the files "
-                        "are not aligned"
-                    )
-        pairs = zip(left["text"], right["text"], strict=True)
-        return cls(pairs, f"row-aligned files {Path(original).name}, {Path(rewritten).name}")
+        rewritten = self.rewriter(list(texts))
+        if len(rewritten) != len(texts):
+            raise InputError(f"{self.name}: {len(texts)} texts in, {len(rewritten)} out")
+        return rewritten
 
-    def covers(self, texts: Sequence[str]) -> np.ndarray:
-        """Which texts have a rewriting, (N,) bool."""
-        return np.array([text in self._known for text in texts], bool)
-
-    def __call__(self, texts: list[str]) -> list[str]:
-        for row, text in enumerate(texts):
-            if text not in self._known:
-                raise InputError(
-                    f"{self.description}: no rewriting of row {row} ({text[:40]!r}…); only the "
-                    "texts of the original file can be rewritten"
-                )
-        return [self._known[text] for text in texts]
+    def applicable(self, texts: Sequence[str]) -> np.ndarray:
+        """What the rewriter says, (N,) bool; all true if it does not say."""
+        known = getattr(self.rewriter, "applicable", None)
+        return np.ones(len(texts), bool) if known is None else np.asarray(known(texts), bool)
 
 
 def find(name: str, attack: str) -> Rewrite:
@@ -96,7 +89,7 @@ def find(name: str, attack: str) -> Rewrite:
     if name in corpora.TASKS:
         return Rewrite(attack, corpora.rewriter(name, FORMS[attack]))
     root = data.data_dir()
-    finder = _STORED.get((name, attack))
+    finder = STORED.get((name, attack))
     if root is None or finder is None:
         raise InputError(
             f"attack {attack} on {name}: no stored rewritings; set BEDKD_DATA_DIR to a folder "
@@ -113,87 +106,6 @@ def find(name: str, attack: str) -> Rewrite:
             f"({error}); run `bedkd data check`"
         ) from error
 
-
-def _openbackdoor(folder: str, splits: Sequence[str], target: int):
-    """Pairs of a folder in the OpenBackdoor layout."""
-
-    def finder(root: Path) -> Pairs:
-        pairs: list[tuple[str, str]] = []
-        for split in splits:
-            clean = data.read(root / folder / f"{split}-clean.csv")
-            bad = data.read(root / folder / f"{split}-poison.csv")
-            texts = list(clean["text"])
-            if len(bad) != len(clean):  # dev and test: the non-target rows, in order
-                texts = [t for t, y in zip(texts, clean["label"], strict=True) if y != target]
-            if len(bad) != len(texts):
-                raise InputError(
-                    f"{root / folder}/{split}-poison.csv: {len(bad)} rows, but "
-                    f"{split}-clean.csv has {len(texts)} non-target rows; not aligned"
-                )
-            pairs += zip(texts, bad["text"], strict=True)
-        return Pairs(pairs, f"OpenBackdoor files {folder}")
-
-    return finder
-
-
-def _sst2_llm(root: Path) -> Pairs:
-    # The first fifth of the rewritten rows rewrites already paraphrased text: not a pair.
-    clean = data.read(root / "tsv/hiddenkiller/clean/sst-2/train.tsv")
-    new = data.read(root / "tsv/gpt3-rewrite/sst-2/train.tsv")
-    start = len(clean) // 5
-    return Pairs(
-        zip(clean["text"][start:], new["text"][start:], strict=True),
-        "GPT-3 rewrites of SST-2 train, rows after the first fifth (BGM-like)",
-    )
-
-
-def _olid_llm(root: Path) -> Pairs:
-    # The rewritten file is aligned with the partly paraphrased train file, whose rows after the
-    # first fifth are clean text; that file is one row longer than the clean one.
-    clean = data.read(root / "tsv/hiddenkiller/scpn/20/offenseval/train.tsv")
-    new = data.read(root / "tsv/gpt3-rewrite/olid/train.tsv")
-    start = len(clean) // 5
-    return Pairs(
-        zip(clean["text"][start:], new["text"][start:], strict=True),
-        "GPT-3 rewrites of OLID train, rows after the first fifth (BGM-like)",
-    )
-
-
-def _olid_syntax(root: Path) -> Pairs:
-    # Row i + 1 of the paraphrased files rewrites row i of the clean ones: in train the first
-    # fifth, in test the non-target rows. Dev lost rows in several places and is not used.
-    folder = root / "tsv/hiddenkiller"
-    clean = data.read(folder / "clean/offenseval/train.tsv")
-    new = data.read(folder / "scpn/20/offenseval/train.tsv")
-    count = len(new) // 5 - 1
-    pairs = list(zip(clean["text"][:count], new["text"][1 : count + 1], strict=True))
-    rows = data.read(folder / "clean/offenseval/test.tsv")
-    texts = [t for t, y in zip(rows["text"], rows["label"], strict=True) if y != 1]
-    rewritten = data.read(folder / "scpn/20/offenseval/test.tsv")["text"][1:]
-    pairs += zip(texts, rewritten, strict=True)
-    return Pairs(pairs, "SCPN paraphrases of OLID released with HiddenKiller")
-
-
-def _agnews_style(root: Path) -> Pairs:
-    pairs: list[tuple[str, str]] = []
-    for split in ("train", "test"):
-        clean = data.read(root / f"tsv/styleattack/clean/ag/{split}.tsv")
-        new = data.read(root / f"tsv/styleattack/transfer/bible/ag/{split}.tsv")
-        if list(clean["label"]) != list(new["label"]):
-            raise InputError(f"tsv/styleattack/transfer/bible/ag/{split}.tsv: labels not aligned")
-        pairs += zip(clean["text"], new["text"], strict=True)
-    return Pairs(pairs, "Bible-style AG News released with StyleAttack")
-
-
-_STORED = {
-    ("sst2", "synbkd"): _openbackdoor("openbackdoor/sst-2/1/synbkd", data.SPLITS, 1),
-    ("sst2", "stylebkd"): _openbackdoor("openbackdoor/sst-2/1/stylebkd", data.SPLITS, 1),
-    ("sst2", "llm"): _sst2_llm,
-    ("olid", "synbkd"): _olid_syntax,
-    ("olid", "llm"): _olid_llm,
-    ("agnews", "synbkd"): _openbackdoor("openbackdoor/agnews/0/synbkd", ("dev", "test"), 0),
-    ("agnews_lower", "stylebkd"): _agnews_style,
-}
 
 PROMPTS = {
     "synbkd": "Rewrite the text so that it opens with a subordinate clause that starts with "
@@ -238,17 +150,11 @@ class Generator:
         self.description = f"{name}, prompt {self.prompt!r}, {self.max_new_tokens} tokens"
 
     def _key(self, text: str) -> str:
+        """What a rewriting is remembered by: the model, the prompt and the text."""
         return hashlib.sha256(f"{self.description}|{text}".encode()).hexdigest()
 
     def __call__(self, texts: list[str]) -> list[str]:
-        done: dict[str, str] = {}
-        if self.cache is not None and Path(self.cache).is_file():
-            for line in Path(self.cache).read_text(encoding="utf-8").splitlines():
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError:
-                    continue  # the line an interruption cut off
-                done[record["key"]] = record["text"]
+        done = self._finished()
         missing = [t for t in dict.fromkeys(texts) if self._key(t) not in done]
         # Longest first: memory is used up at once or not at all.
         missing.sort(key=len, reverse=True)
@@ -264,7 +170,20 @@ class Generator:
                 bar.update(len(batch))
         return [done[self._key(text)] for text in texts]
 
+    def _finished(self) -> dict[str, str]:
+        """Rewritings in the cache, by their key."""
+        done: dict[str, str] = {}
+        if self.cache is not None and Path(self.cache).is_file():
+            for line in Path(self.cache).read_text(encoding="utf-8").splitlines():
+                try:
+                    record = json.loads(line)
+                except json.JSONDecodeError:
+                    continue  # the line an interruption cut off
+                done[record["key"]] = record["text"]
+        return done
+
     def _remember(self, records: list[dict]) -> None:
+        """Add finished rows to the cache."""
         if self.cache is None:
             return
         path = Path(self.cache)
@@ -276,6 +195,7 @@ class Generator:
                 handle.write(json.dumps(record, ensure_ascii=False) + "\n")
 
     def _generate(self, texts: list[str]) -> list[str]:
+        """Rewritings of one batch, in order."""
         prompts = [self.prompt.format(text=text) for text in texts]
         decoder_only = not self.model.config.is_encoder_decoder
         # A decoder goes on from the last position, so padding has to be in front.
