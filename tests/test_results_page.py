@@ -67,17 +67,30 @@ def test_cells_without_rows_of_the_target_class_are_left_out_of_its_limit():
     assert ledger_page.LIMITS[-1].measured([record]) == ("–", None)
 
 
+def test_the_ledger_counts_or_names_every_cell_on_real_data():
+    records = [
+        r for r in results_page.load("defended-default") if r["cell"]["dataset"] != "reviews"
+    ]
+    counted, outside = ledger_page.cells("default"), ledger_page.outside()
+    assert any(r["cell"]["attack"] == "mixed" for r in counted)
+    for record in records:
+        rate = f"{ledger_page.name(record)} with rate {record['cell']['rate']:g}"
+        assert (record in counted) != (rate in outside)
+
+
 def test_conditions_are_in_the_order_of_their_values():
     def record(**conditions):
         return {"cell": {"dataset": "sst2", "attack": "badnets"}, "conditions": conditions}
 
-    runs = [record(trusted=n, suspects=None) for n in (10, 160, 20)] + [record(suspects=4)]
+    runs = [record(trusted_rows=n, max_suspects=None) for n in (10, 160, 20)]
+    runs.append(record(max_suspects=4))
     ordered = [results_page.changed_text(r) for r in sorted(runs, key=results_page.condition)]
-    assert ordered == ["suspects 4", "trusted 10", "trusted 20", "trusted 160"]
+    expected = [f"trusted rows {n}" for n in (10, 20, 160)]
+    assert ordered == ["max suspects 4", *expected]
 
 
-def test_both_configurations_were_judged_on_the_same_victims():
-    named = ({ledger_page.name(r): r for r in ledger_page.cells(c)} for c in ledger_page.CONFIGS)
+def test_both_presets_were_judged_on_the_same_victims():
+    named = ({ledger_page.name(r): r for r in ledger_page.cells(p)} for p in ledger_page.PRESETS)
     default, paper = named
     assert default.keys() == paper.keys()
     for name, record in default.items():

@@ -17,8 +17,9 @@ from bedkd.metrics import mean_and_spread
 from bedkd.report import table
 
 PAGE = ROOT / "book" / "ledger.md"
-CONFIGS = ("default", "paper")
-INSERTIONS = ("badnets", "addsent")
+PRESETS = ("default", "paper")
+INSERTIONS = ("badnets", "addsent", "mixed")
+NAMED = 5  # so many cells that missed a limit are named in a sentence
 FAR = 10  # percentage points, the limit for single cells
 CLAIMED = 98.0  # per cent of the ASR removed, abstract of arXiv 2508.01595
 
@@ -27,8 +28,13 @@ INTRODUCTION = """\
 
 What was claimed or asked for, what we measured, the difference, and why. Every measured number is
 computed from the files in `results/`; the page [Results](results.md) has them cell by cell, with
-commands. A cell is one data set, one attack and one seed. All cells here have the poison rate 0.2
-and victims of three MiniLM layers; `default` and `paper` are judged on the same victims.
+commands. A cell is one data set, one attack and one seed; `default` and `paper` are judged on the
+same victims.
+
+**Which cells count.** All cells on SST-2, OLID and AG News in which one training row in five is
+poisoned: the attacks of the published grid, and mixed insertions, whose victim obeys four words and
+a sentence. Cells with less poison are not in the means: the published grid has one rate, and of
+lower ones few were run. There the defence fails, or does half of its work:
 
 """
 CLAIM = f"""\
@@ -44,16 +50,16 @@ triggered rows of the target class.
 
 """
 WHY_CLAIM = """\
-**Why the difference.** Where the released recipe comes near the claimed number, which it does
-after inserted sentences, it removes more than an honest model does, and the target class says how:
-it *inverts* the backdoor. Suspects say "not this label", nothing says otherwise, and fifty cycles
+**Why the difference.** Where the released recipe comes near the claimed number, which it does after
+inserted sentences, it removes more than an honest model does, and the target class says how: it
+*inverts* the backdoor. Flagged rows say "not this label", nothing says otherwise, and fifty cycles
 of an unbounded loss drive that home; [chapter 8](../notebooks/08_removed_or_inverted.ipynb) shows
 the mechanism and, in its last figure, all victims. Elsewhere it leaves residue and falls short of
-the claim: many of its 32 suspects are honest rows, as the line on precision below says, and the
-poisoned ones are few. Our default stops where suspects are treated as their content deserves. It
-does not aim at more than the honest model removes, and on victims as small as these the honest
-model is far from the claim: it errs by itself. What is left between *removed* and *honest model*
-is residue.
+the claim: many of its 32 repair rows are honest, as the line on precision below says, and the
+poisoned ones are few. Our default stops where flagged rows are treated as their content supports.
+It does not aim at more than the honest model removes, and on victims as small as these the honest
+model is far from the claim: it errs by itself. What is left between *removed* and *honest model* is
+residue.
 
 The paper's setting was not repeated here. Its tables were not available to us, and BERT-base was
 not run; a reader with a GPU can, see `bedkd reproduce --help`.
@@ -63,26 +69,29 @@ ASKED = """\
 ## What we ask of a defence
 
 Limits that were set before the grid was run. *Points* are percentage points. A quantity that asks
-for "each cell" shows the worst cell and names it. A dash: not measured.
+for "each cell" shows the worst cell and names it. What `default` missed stands first. A dash: not
+measured.
 
 """
-
 
 WHY_ASKED = """\
 **What stands behind the means.** Single cells miss the floor in both directions. Above it stands
 what the repair left; below it, where the target class is below its ceiling too, a mild inversion.
 The hardest attacks are the rewritings by a language model and in the style of an old Bible. The
 first leaves most residue: its victims lose much of their clean accuracy to it, its poisoned rows
-are fluent and have little in common, and detection is at its weakest there. One insertion stands
-beside it, a sentence in OLID: held-out suspects level off above what their content deserves, and
-why is not known. The style comes closest to inversion: a style is in every word of a suspect,
-nearly all suspects deserve "not the target", and only the spans in transplants say otherwise
-([chapter 9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart). On AG News the
-mapping student hardly ranks the style at all (the column "AUROC of mapping alone" on the page
-[Results](results.md)), and the witnesses decide without it. Clean accuracy *rises* in most cells,
-because the victims were harmed by the poison and the trust batches win some of that back. What
-these cells do not show is a low poison rate: with rate 0.01 the victim obeys weakly, the verdict
-is "no evidence" and the model keeps its backdoor; see [When it
+are fluent and have little in common, and detection is at its weakest there. Two insertions stand
+beside it. Where words and a sentence are mixed, the rule ends the repair when held-out flagged rows
+*as a whole* are treated nearly as their content supports, and one of the words still works ([When
+it fails](../notebooks/10_when_it_fails.ipynb)). After a sentence in OLID held-out flagged rows
+reach a plateau above what their content supports, and why is not known. The style comes closest to
+inversion: a style is in every word of a flagged row, the content of nearly all of them supports
+"not the target", and only the spans in transplants say otherwise ([chapter
+9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart). On AG News the mapping student
+hardly ranks the style at all (the column "AUROC of mapping alone" on the page
+[Results](results.md)), and content and wording decide without it. Clean accuracy *rises* in most
+cells, because the victims were harmed by the poison and the trust batches win some of that back.
+What these cells do not show is a low poison rate: with rate 0.01 the victim obeys weakly, the
+verdict is "no evidence" and the model keeps its backdoor; see [When it
 fails](../notebooks/10_when_it_fails.ipynb) and the page [Results](results.md).
 
 **How the default came about.** It was chosen on training rows that the attack left alone and then
@@ -91,22 +100,23 @@ cells (SST-2 and OLID under SynBkd, seed 0). Seven changes were made after earli
 had been measured on test rows of some cells, so those measurements are the reason why they were
 made:
 
-1. Suspects are read without their marks, after AddSent on SST-2 had ended far above its floor.
+1. Flagged rows are read without their trigger words, after AddSent on SST-2 had ended far above its
+   floor.
 2. Classes are weighted by how common they are, after SynBkd on OLID had.
-3. Twice as many suspects are used.
-4. Distillation may take 24 cycles where it took eight, because held-out suspects of two cells had
-   not come down to what their content deserves by then.
-5. Marks stay in where they turn out to be content, after the rewriting by a language model had
-   missed its limit.
-6. Distillation ends where held-out suspects have levelled off, with mean weights, after the target
+3. Twice as many flagged rows are used.
+4. Distillation may take 24 cycles where it took eight, because held-out flagged rows of two cells
+   had not come down to what their content supports by then.
+5. Trigger words stay in where they turn out to be content, after the rewriting by a language model
+   had missed its limit.
+6. Distillation ends at a plateau of held-out flagged rows, with mean weights, after the target
    class on SST-2 StyleBkd, seed 2, had missed its limit. Along the cycles of that cell, judged by
-   triggered training rows that the attack had left alone, the attack came down no further after
-   levelling off while the target class went on falling; there, on AG News StyleBkd and on SST-2 LLM
+   triggered training rows that the attack had left alone, the attack came down no further after the
+   plateau while the target class went on falling; there, on AG News StyleBkd and on SST-2 LLM
    rewrite, seed 1, single cycles differed by several points in either direction. A first version of
    the rule compared single cycles, stopped SST-2 LLM rewrite, seed 2, too early and missed a limit
    there; the present one compares means over four cycles. On other victims it gains time and little
    else: see the lines `all-cycles` on the page [Results](results.md).
-7. The repair is drawn from the surest suspects, after too many of the punished rows on AG News
+7. The repair draws from the surest flagged rows, after too many of the repair rows on AG News
    StyleBkd had been honest. That count needs the poison flags, which no defender has. The second
    threshold is therefore half of the first and was not tuned, but what other values would bring had
    been looked at on two cells.
@@ -167,7 +177,7 @@ def is_insertion(record: dict) -> bool:
 
 
 def precision(record: dict) -> float:
-    return record["punished_precision"]["value"]
+    return record["repair_precision"]["value"]
 
 
 def auroc(record: dict) -> float:
@@ -196,8 +206,8 @@ LIMITS = (
         among=lambda r: not is_insertion(r),
         digits=3,
     ),
-    Limit("precision of punished rows, mean", precision, 0.97, True, digits=3),
-    Limit("precision of punished rows, each cell", precision, 0.90, True, each=True, digits=3),
+    Limit("precision of repair rows, mean", precision, 0.97, True, digits=3),
+    Limit("precision of repair rows, each cell", precision, 0.90, True, each=True, digits=3),
     Limit("ASR above its floor, points, mean", above_floor, 3, False),
     Limit("ASR above its floor, points, each cell", above_floor, FAR, False, each=True),
     Limit("clean accuracy lost, points, mean", loss, 1, False),
@@ -208,25 +218,35 @@ LIMITS = (
 )
 
 
-def cells(config: str) -> list[dict]:
-    """Cells of the grid that were defended with a configuration."""
-    records = load(f"defended-{config}")
-    return [record for record in records if in_grid(record["cell"])]
+def cells(preset: str) -> list[dict]:
+    """Cells that count and were defended with a preset."""
+    return [record for record in load(f"defended-{preset}") if counts(record["cell"])]
 
 
-def in_grid(cell: dict) -> bool:
-    """An attack of the published grid at rate 0.2, on a victim of three layers."""
-    known = cell["attack"] in GRID.get(cell["dataset"], ())
-    return known and (cell["rate"], cell["layers"], cell["setting"]) == (0.2, 3, "dirty")
+def counts(cell: dict) -> bool:
+    """Real data at rate 0.2: the published grid and mixed insertions."""
+    return cell["dataset"] in GRID and cell["rate"] == 0.2
+
+
+def outside() -> str:
+    """The cells on real data that do not count, and how they ended."""
+    records = [r for r in load("defended-default") if r["cell"]["dataset"] in GRID]
+    left = [r for r in records if not counts(r["cell"])]
+    said = [
+        f"- {name(r)} with rate {r['cell']['rate']:g}: ASR ends {above_floor(r):.1f} points above "
+        f'its floor with `default`, verdict "{r["report"]["verdict"]}"\n'
+        for r in sorted(left, key=lambda r: (-above_floor(r), name(r)))
+    ]
+    return "".join(said) + "\n"
 
 
 def claim() -> str:
-    header = ["data", "configuration", "cells", "ASR before", "after", "removed", "honest model"]
+    header = ["data", "preset", "cells", "ASR before", "after", "removed", "honest model"]
     header += ["short of the claim", "clean accuracy lost", "target class", "honest model there"]
     rows = []
-    for config in CONFIGS:
+    for preset in PRESETS:
         by_data: dict[str, list[dict]] = {}
-        for record in cells(config):
+        for record in cells(preset):
             data = record["cell"]["dataset"].removesuffix("_lower")
             by_data.setdefault(NAMES[data], []).append(record)
         everything = [r for records in by_data.values() for r in records]
@@ -246,7 +266,7 @@ def claim() -> str:
                 for left in (after, floor)
             )
             mean = mean_and_spread(removed)[0]
-            row = [data, f"`{config}`", str(len(records))]
+            row = [data, f"`{preset}`", str(len(records))]
             row += [spread_text([100 * v for v in values]) for values in (before, after)]
             row += [spread_text(removed), spread_text(honest), f"{CLAIMED - mean:.1f}"]
             row.append(spread_text([loss(r) for r in records]))
@@ -260,24 +280,27 @@ def claim() -> str:
 def corners() -> str:
     """How many cells end with a residue, and how many inverted."""
     said = []
-    for config in CONFIGS:
-        records = cells(config)
+    for preset in PRESETS:
+        records = cells(preset)
         left = [above_floor(r) for r in records]
         right = [value for value in map(target_class, records) if value is not None]
         said.append(
-            f"With `{config}` ASR ends more than {FAR} points above its floor in "
+            f"With `{preset}` ASR ends more than {FAR} points above its floor in "
             f"{sum(value > FAR for value in left)} of {len(left)} cells, and the target class more "
             f"than {FAR} points below its ceiling in {sum(value < -FAR for value in right)} of "
             f"{len(right)}."
         )
+        missed = [name(r) for r in records if above_floor(r) > FAR or (target_class(r) or 0) < -FAR]
+        if 0 < len(missed) <= NAMED:
+            said[-1] += f" Missed by: {'; '.join(missed)}."
     return " ".join(said) + "\n\n"
 
 
 def asked() -> str:
-    records = {config: cells(config) for config in CONFIGS}
+    records = {preset: cells(preset) for preset in PRESETS}
     header = ["quantity", "asked"]
-    for config, found in records.items():
-        header += [f"`{config}`, {len(found)} cells", "met"]
+    for preset, found in records.items():
+        header += [f"`{preset}`, {len(found)} cells", "met"]
     rows = []
     for limit in LIMITS:
         row = [limit.text, f"{'≥' if limit.at_least else '≤'} {limit.bound:g}"]
@@ -285,6 +308,7 @@ def asked() -> str:
             measured, met = limit.measured(found)
             row += [measured, {True: "yes", False: "**no**", None: "–"}[met]]
         rows.append(row)
+    rows.sort(key=lambda row: row[3] != "**no**")  # what the default missed
     return ASKED + table(header, rows) + "\n" + honest_models()
 
 
@@ -305,7 +329,7 @@ def honest_models() -> str:
 
 def page() -> str:
     """The whole page as Markdown."""
-    return INTRODUCTION + claim() + asked() + WHY_ASKED
+    return INTRODUCTION + outside() + claim() + asked() + WHY_ASKED
 
 
 if __name__ == "__main__":

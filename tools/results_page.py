@@ -61,8 +61,9 @@ NOTES = {
     "default": "Ours, as `bedkd purify` runs it unless told otherwise.\n\n",
     "paper": """\
 The published recipe on the same victims: 80 flipped rows a class, 20 epochs, a fixed threshold on
-d(x), 32 suspects, 50 cycles of trust and unbounded punishing. No stopping rule and no witnesses, so
-the two AUROCs are one. The mask of the padding and the ranking of the suspects are ours.
+d(x), at most 32 flagged rows in the repair, 50 cycles of trust and unbounded punishing. No stopping
+rule, no content and no wording evidence, so the two AUROCs are one. The mask of the padding and the
+ranking of the flagged rows are ours.
 
 """,
     "quick": QUICK,
@@ -75,19 +76,19 @@ mild one.
 
 """
 PARTS = """\
-One victim a row group, one change at a time. *Suspects* says whose rows the repair was given: those
-*found*, *oracle* rows drawn among the truly poisoned ones, or *random* ones drawn from the whole
-training set. The oracle separates what detection misses from what the repair cannot do; random rows
-show what the repair does without detection. `transplants-alone` neither punishes nor relabels,
-`relabel-alone` has no transplants, `punish-alone` punishes with the bounded loss and has no
-transplants, `bounded` has both, `mapping-alone` is `bounded` without the two witnesses. With
-`all-suspects` the repair is drawn from all suspects and not only from the surest; `all-cycles` goes
-on where held-out suspects no longer come down. What is not in the table has not been measured with
-the present default.
+One victim a row group, one change at a time. *Rows from* says which rows the repair was given:
+those *found*, *oracle* rows drawn among the truly poisoned ones, or *random* ones drawn from the
+whole training set. The oracle separates what detection misses from what the repair cannot do;
+random rows show what the repair does without detection. `transplants-alone` neither punishes nor
+relabels, `relabel-alone` has no transplants, `punish-alone` punishes with the bounded loss and has
+no transplants, `bounded` has both, `mapping-alone` is `bounded` without content and wording
+evidence. With `all-suspects` the repair draws from all flagged rows and not only from the surest;
+`all-cycles` goes on after a plateau, where held-out flagged rows no longer come down. What is not
+in the table has not been measured with the present default.
 
 """
 CONDITIONS = """\
-The configuration with one change in what the defender has. The row "as given" of each attack is in
+The preset with one change in what the defender has. The row "as given" of each attack is in
 the table above. [What each part is worth](../notebooks/09_what_each_part_is_worth.ipynb) draws
 these numbers.
 
@@ -148,7 +149,7 @@ def section(title: str, note: str, header: list[str], rows: list, records: list[
 def settings(record: dict) -> tuple:
     """What cells must share to be averaged over seeds."""
     cell = {key: value for key, value in record["cell"].items() if key != "seed"}
-    return json.dumps(cell, sort_keys=True), record.get("defence"), record.get("suspects")
+    return json.dumps(cell, sort_keys=True), record.get("preset"), record.get("rows_from")
 
 
 def groups(records: list[dict]) -> list[list[dict]]:
@@ -204,7 +205,7 @@ def undefended() -> str:
 
 
 def defences() -> list[str]:
-    """Folders of defended cells: whole configurations first, then parts of them."""
+    """Folders of defended cells: whole presets first, then parts of them."""
     found = [path.name for path in sorted((ROOT / "results").glob("defended-*"))]
     return sorted(found, key=lambda name: _rank(name.removeprefix("defended-")))
 
@@ -214,18 +215,18 @@ def _rank(name: str) -> int:
 
 
 def defended() -> str:
-    """One section for each whole configuration."""
+    """One section for each whole preset."""
     parts = []
     for folder in defences():
         name = folder.removeprefix("defended-")
         if name not in NOTES:
             continue
-        # The embedded task has the configuration in small, and the table of parts.
+        # The embedded task has the preset in small, and the table of parts.
         records = [r for r in load(folder) if name == "quick" or r["cell"]["dataset"] != "reviews"]
         if not records:
             continue
         header = ["data", "attack", "layers", "seeds", "AUROC of mapping alone", "AUROC"]
-        header += ["precision of punished rows"]
+        header += ["precision of repair rows"]
         header += ["CACC before", "after", "ASR before", "after", "floor"]
         header += ["RACC after", "ceiling", "target class", "its ceiling"]
         rows = []
@@ -233,7 +234,7 @@ def defended() -> str:
             row = what(group)
             row.append(spread_text([r["mapping_auroc"] for r in group], digits=3))
             row.append(spread_text([r["detection"]["auroc"] for r in group], digits=3))
-            row.append(cell_text([r["punished_precision"]["value"] for r in group]))
+            row.append(cell_text([r["repair_precision"]["value"] for r in group]))
             for key, last in (("cacc", None), ("asr", "asr_floor")):
                 row.append(cell_text([share(r["undefended"], key) for r in group]))
                 row.append(cell_text([share(r["defended"], key) for r in group]))
@@ -242,7 +243,7 @@ def defended() -> str:
             row += pair(group, "defended", "racc", "racc_ceiling")
             row += pair(group, "defended", "racc_by_class", "racc_ceiling_by_class", target=True)
             rows.append(row)
-        title = f"After `bedkd purify`, configuration `{name}`"
+        title = f"After `bedkd purify`, preset `{name}`"
         parts.append(section(title, NOTES[name] + DEFENDED, header, rows, records))
     return "".join(parts)
 
@@ -256,15 +257,15 @@ def parts() -> str:
     measured = {json.dumps(r["cell"], sort_keys=True) for r in records}
     whole = load("defended-default")
     records = [r for r in whole if json.dumps(r["cell"], sort_keys=True) in measured] + records
-    header = ["data", "attack", "configuration", "suspects", "seeds", "precision", "cycles"]
+    header = ["data", "attack", "preset", "rows from", "seeds", "precision", "cycles"]
     header += ["CACC before", "after", "ASR after", "floor"]
     header += ["RACC after", "ceiling", "target class", "its ceiling"]
     rows = []
     for group in sorted(groups(records), key=lambda g: list(NAMES).index(g[0]["cell"]["attack"])):
         data, attack, _, seeds = what(group)
-        row = [data, attack, f"`{group[0]['defence']}`", group[0]["suspects"], seeds]
-        row.append(cell_text([r["punished_precision"]["value"] for r in group]))
-        row.append(spread_text([len(r["report"]["distillation_history"]) for r in group], digits=0))
+        row = [data, attack, f"`{group[0]['preset']}`", group[0]["rows_from"], seeds]
+        row.append(cell_text([r["repair_precision"]["value"] for r in group]))
+        row.append(spread_text([len(r["report"]["repair_history"]) for r in group], digits=0))
         row.append(cell_text([share(r["undefended"], "cacc") for r in group]))
         row.append(cell_text([share(r["defended"], "cacc") for r in group]))
         row += pair(group, "defended", "asr", "asr_floor")
@@ -275,23 +276,23 @@ def parts() -> str:
 
 
 def conditions() -> str:
-    """One table for each configuration that was run with scarce or dirty means."""
+    """One table for each preset that was run with scarce or dirty means."""
     parts = []
     for folder in sorted((ROOT / "results").glob("conditions-*")):
         records = load(folder.name)
         if not records:
             continue
-        header = ["data", "attack", "changed", "verdict", "AUROC", "precision of punished rows"]
+        header = ["data", "attack", "changed", "verdict", "AUROC", "precision of repair rows"]
         header += ["CACC", "ASR", "floor", "RACC", "ceiling"]
         rows = []
         for record in sorted(records, key=condition):
             row = [*what([record])[:2], changed_text(record), record["report"]["verdict"]]
             row.append(spread_text([record["detection"]["auroc"]], digits=3))
-            row.append(cell_text([record["punished_precision"]["value"]]))
+            row.append(cell_text([record["repair_precision"]["value"]]))
             keys = ("cacc", "asr", "asr_floor", "racc", "racc_ceiling")
             rows.append([*row, *(cell_text([share(record["defended"], key)]) for key in keys)])
         name = folder.name.removeprefix("conditions-")
-        title = f"Scarce and dirty means, configuration `{name}`"
+        title = f"Scarce and dirty means, preset `{name}`"
         parts.append(section(title, CONDITIONS, header, rows, records))
     return "".join(parts)
 
@@ -302,7 +303,7 @@ def changed(record: dict) -> list[tuple[str, float]]:
 
 
 def changed_text(record: dict) -> str:
-    return ", ".join(f"{key} {value:g}" for key, value in changed(record))
+    return ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in changed(record))
 
 
 def condition(record: dict) -> tuple:
@@ -318,24 +319,24 @@ def clean() -> str:
         records = load(folder.name)
         if not records:
             continue
-        header = ["data", "layers", "seed", "verdict", "suspected rows", "of"]
+        header = ["data", "layers", "seed", "verdict", "flagged rows", "of"]
         header += ["CACC before", "after"]
         rows = []
         for record in (r for group in groups(records) for r in group):
             data, _, layers, _ = what([record])
             found = record["report"]
             row = [data, layers, str(record["cell"]["seed"]), found["verdict"]]
-            row += [str(found["suspected"]), str(found["rows"])]
+            row += [str(found["flagged"]), str(found["rows"])]
             row += [cell_text([share(record, f"cacc_{when}")]) for when in ("before", "after")]
             rows.append(row)
         name = folder.name.removeprefix("clean-")
-        title = f"Models that were never poisoned, configuration `{name}`"
+        title = f"Models that were never poisoned, preset `{name}`"
         parts.append(section(title, CLEAN, header, rows, records))
     return "".join(parts)
 
 
 def by_word() -> str:
-    """ASR by trigger word after the whole configurations."""
+    """ASR by trigger word after the whole presets."""
     rows: list[tuple[list[str], dict[str, str], str]] = []
     for folder in defences():
         name = folder.removeprefix("defended-")
@@ -352,7 +353,7 @@ def by_word() -> str:
     if not rows:
         return ""
     words = list(dict.fromkeys(word for _, found, _ in rows for word in found))
-    header = ["data", "attack", "layers", "configuration", "seeds"]
+    header = ["data", "attack", "layers", "preset", "seeds"]
     header += [f"`{word}`" for word in words] + ["floor of ASR"]
     lines = [[*row, *(found.get(w, "–") for w in words), floor] for row, found, floor in rows]
     return "\n## By trigger word\n\n" + WORDS + table(header, lines)
