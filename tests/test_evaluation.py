@@ -65,7 +65,7 @@ def test_bad_sets_are_named(victim, tokenizer, task, toy):
     clean, empty = task.clean["test"], data.make([], [], False)
     with pytest.raises(InputError, match="poisoned set holds several labels"):
         evaluate(victim, tokenizer, clean=clean, poisoned=task.triggered)
-    judged = evaluate(victim, tokenizer, clean=clean, poisoned=task.triggered, several_targets=True)
+    judged = evaluate(victim, tokenizer, clean=clean, poisoned=task.triggered, multi_target=True)
     right = evaluate(victim, tokenizer, clean=task.triggered)
     assert judged["asr"]["value"] == right["cacc"]["value"]  # each row against its own label
     for name in ("clean", "poisoned", "triggered"):

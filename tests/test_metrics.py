@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bedkd.metrics import Share, asr, cacc, detection, mean_and_spread, racc
+from bedkd.metrics import Share, asr, cacc, detection_quality, mean_and_spread, racc
 
 
 def wilson(hits, n, z=1.959964):
@@ -52,21 +52,21 @@ def test_racc_tells_removed_from_inverted():
 
 
 def test_detection_counts():
-    suspicion = np.array([0.9, 0.8, 0.7, 0.2, 0.1])
+    scores = np.array([0.9, 0.8, 0.7, 0.2, 0.1])
     poisoned = np.array([True, False, True, False, False])
-    found = detection(suspicion, suspicion > 0.5, poisoned)
+    found = detection_quality(scores, scores > 0.5, poisoned)
     assert (found.precision.value, found.precision.n) == (pytest.approx(2 / 3), 3)
     assert (found.recall.value, found.recall.n) == (1, 2)
     assert (found.frr.value, found.frr.n) == (pytest.approx(1 / 3), 3)
     assert found.auroc == pytest.approx(5 / 6)
     order = [3, 1, 4, 0, 2]
-    assert detection(suspicion[order], (suspicion > 0.5)[order], poisoned[order]) == found
-    assert detection(-suspicion, suspicion > 0.5, poisoned).auroc == pytest.approx(1 / 6)
+    assert detection_quality(scores[order], (scores > 0.5)[order], poisoned[order]) == found
+    assert detection_quality(-scores, scores > 0.5, poisoned).auroc == pytest.approx(1 / 6)
 
 
 @pytest.mark.parametrize("flag", [True, False])
 def test_detection_without_both_kinds_has_no_auroc(flag):
-    found = detection(np.arange(3.0), np.zeros(3, bool), np.full(3, flag))
+    found = detection_quality(np.arange(3.0), np.zeros(3, bool), np.full(3, flag))
     assert found.auroc is None
     assert found.precision.value is None
     assert found.to_dict()["recall"]["n"] == (3 if flag else 0)

@@ -7,6 +7,7 @@ import pytest
 
 from bedkd import report
 from bedkd.errors import InputError
+from bedkd.repairs.stopping import CONVERGED, MAX_CYCLES, PLATEAU
 
 SHARE = {"value": 0.975, "low": 0.968, "high": 0.981, "n": 1821}
 NOTHING = {"value": None, "low": None, "high": None, "n": 0}
@@ -51,23 +52,30 @@ def purification(**changes):
         "changed": True,
         "target_label": 1,
         "rows": 100,
-        "suspected": 20,
-        "punished_rows": [1, 2, 3],
-        "shared": 0.934,
-        "least_detectable": 7,
-        "examined": 0,
-        "marks": ["cf", "mn"],
-        "warnings": ["be careful"],
-        "mapping_history": [{"epoch": 1, "loss": 1.0, "held_out_given": None}],
-        "distillation_history": [
+        "flagged": 20,
+        "detection": detection(),
+        "repair_rows": [1, 2, 3],
+        "repair_history": [
             {
                 "cycle": 1,
                 "held_out_accuracy": 0.9,
-                "suspects_given_label": 0.2,
-                "neutral": 0.1,
+                "flagged_given_label": 0.2,
+                "expected_rate": 0.1,
             }
         ],
-        "stopped": "levelled off",
+        "repair": {"stopped": PLATEAU},
+        "warnings": ["be careful"],
+        **changes,
+    }
+
+
+def detection(**changes):
+    return {
+        "mapping_history": [{"epoch": 1, "loss": 1.0, "held_out_p_true": 0.25}],
+        "min_detectable": 7,
+        "wording_auroc": 0.934,
+        "examined": 0,
+        "trigger_words": ["cf", "mn"],
         **changes,
     }
 
@@ -81,23 +89,25 @@ def test_purification_report_says_what_was_done():
         "3 of",
         "be careful",
         "0.93",
-        "ended after cycle 1: suspects held out from it no longer came down.",
+        "`cf`, `mn`",
+        "ended after cycle 1: flagged rows held out from it no longer came down.",
     ):
         assert part in text
     assert "byte for byte" not in text
     assert "noticed" not in text
-    assert "spliced" not in text
-    decided = report.purification_markdown(purification(examined=96))
-    assert "Pieces of 96 of them were spliced" in decided
+    assert "Pieces" not in text
+    decided = report.purification_markdown(purification(detection=detection(examined=96)))
+    assert "Pieces of 96 of them were put in front of trusted texts" in decided
     assert "that gave the evidence" in decided
     text = report.purification_markdown(
         purification(
             changed=False,
             target_label=None,
-            distillation_history=[],
-            suspected=0,
-            shared=None,
-            examined=40,
+            flagged=0,
+            detection=detection(wording_auroc=None, trigger_words=[], examined=40),
+            repair_rows=[],
+            repair_history=[],
+            repair={},
         )
     )
     assert "that gave no evidence" in text
@@ -106,6 +116,27 @@ def test_purification_report_says_what_was_done():
     assert "words" not in text
     assert "target label" not in text
     assert "## Distillation" not in text
+
+
+@pytest.mark.parametrize(
+    ("stopped", "said"),
+    [
+        (CONVERGED, "were treated as their content supports"),
+        (PLATEAU, "the mean of its weights after the last cycles"),
+        (MAX_CYCLES, "no more were configured"),
+    ],
+)
+def test_the_report_says_why_the_repair_ended(stopped, said):
+    text = report.purification_markdown(purification(repair={"stopped": stopped}))
+    assert said in " ".join(text.split())
+
+
+def test_a_report_needs_no_figures_of_our_own_methods():
+    text = report.purification_markdown(
+        purification(detection={}, repair={}, repair_history=[{"epoch": 1, "loss": 0.5}])
+    )
+    assert "20 of 100" in text
+    assert "## " not in text
 
 
 def test_stored_measurements_are_found_from_below(tmp_path, monkeypatch):
