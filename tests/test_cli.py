@@ -7,9 +7,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from bedkd import cli, data, experiments, models
+from bedkd import cli, data, experiments, models, presets
 from bedkd.conditions import Conditions
-from bedkd.training import TrainingConfig
+from bedkd.files import locked
+from bedkd.training.fine_tune import TrainingConfig
 
 KEYS = {"value", "low", "high", "n"}
 
@@ -203,9 +204,9 @@ def purify(model, files, out, *options):
 
 
 @pytest.fixture
-def acting(monkeypatch, acting_config):
+def acting(monkeypatch, acting_preset):
     """Makes ``--config quick`` a configuration that acts on the toy data within a second."""
-    monkeypatch.setitem(experiments.CONFIGS, "quick", lambda: acting_config)
+    monkeypatch.setitem(presets.PRESETS, "quick", lambda: acting_preset)
     return ["--config", "quick"]
 
 
@@ -220,9 +221,9 @@ def test_detect_scores_every_row_without_its_flag(result, model, files, acting, 
     found = result(*detect(model, files, tmp_path / "a.csv", *acting))
     with open(tmp_path / "a.csv", encoding="utf-8", newline="") as handle:
         scores = list(csv.DictReader(handle))
-    assert list(scores[0]) == ["row", "score", "suspected"]
+    assert list(scores[0]) == ["row", "score", "flagged"]
     assert [int(record["row"]) for record in scores] == list(range(320))
-    assert sum(int(record["suspected"]) for record in scores) == found["suspected"]
+    assert sum(int(record["flagged"]) for record in scores) == found["flagged"]
     assert all(set(found[key]) == KEYS for key in ("precision", "recall", "frr"))
     assert found["recall"]["n"] == 64
     inverted_flags(files)
@@ -235,8 +236,9 @@ def test_detect_without_flags_judges_nothing(result, model, files, acting, tmp_p
     train = data.read(files / "train.csv")
     data.write(data.make(train["text"], train["label"], None), files / "train.csv")
     found = result(*detect(model, files, tmp_path / "a.csv", *acting))
-    keys = ("output", "rows", "suspected", "threshold", "shared", "marks", "evidence", "examined")
-    assert set(found) == set(keys)
+    keys = {"output", "rows", "flagged", "threshold", "is_backdoored", "p_value", "examined"}
+    keys |= {"wording_auroc", "trigger_words", "min_detectable", "mapping_history"}
+    assert set(found) == keys
 
 
 def weights(folder):
@@ -278,9 +280,9 @@ def test_purify_writes_checkpoint_and_reports(result, model, files, acting, tmp_
 
 
 def test_purify_without_evidence_copies_the_model_byte_for_byte(
-    result, model, files, tmp_path, monkeypatch, tiny_config
+    result, model, files, tmp_path, monkeypatch, tiny_preset
 ):
-    monkeypatch.setitem(experiments.CONFIGS, "default", lambda: tiny_config)
+    monkeypatch.setitem(presets.PRESETS, "default", lambda: tiny_preset)
     out = tmp_path / "out"
     found = result(*purify(model, files, out))
     assert (found["verdict"], found["changed"]) == ("no evidence of a backdoor", False)
@@ -290,16 +292,67 @@ def test_purify_without_evidence_copies_the_model_byte_for_byte(
         assert copied[path.name] == path.read_bytes()
 
 
-def test_an_interrupted_purify_leaves_nothing(run, model, files, acting, tmp_path, monkeypatch):
+def test_an_interrupted_purify_leaves_no_output_and_goes_on(
+    run, result, model, files, acting, tmp_path, monkeypatch
+):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    result(*purify(model, files, whole, *acting))
+
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    before = {path.name for path in tmp_path.iterdir()}
-    monkeypatch.setattr(cli.models.PreTrainedModel, "save_pretrained", interrupted)
-    status, stdout, stderr = run(*purify(model, files, tmp_path / "out", *acting), "--quiet")
+    with monkeypatch.context() as patch:
+        patch.setattr(models.PreTrainedModel, "save_pretrained", interrupted)
+        status, stdout, stderr = run(*purify(model, files, out, *acting), "--quiet")
     assert (status, stdout) == (130, "")
-    assert "interrupted" in stderr
-    assert {path.name for path in tmp_path.iterdir()} == before
+    assert "the same command goes on where it stopped" in stderr
+    assert not out.exists()
+    partial = tmp_path / "out.partial"
+    assert (partial / "distillation.safetensors").is_file()
+    result(*purify(model, files, out, *acting))
+    assert weights(out) == weights(whole)
+    assert not partial.exists()
+
+
+def test_a_state_of_other_work_is_refused(
+    failure, run, model, files, acting, tmp_path, monkeypatch
+):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(models.PreTrainedModel, "save_pretrained", interrupted)
+        run(*purify(model, files, out, *acting), "--quiet")
+    assert "run with another case" in failure(*purify(model, files, out, *acting, "--seed", 1))
+
+
+def test_two_runs_into_one_output_refuse_each_other(failure, model, files, acting, tmp_path):
+    with locked(tmp_path / "out.partial"):
+        assert "another bedkd works on" in failure(*purify(model, files, tmp_path / "out", *acting))
+
+
+def test_methods_are_chosen_by_name(result, failure, model, files, tmp_path):
+    found = result(*detect(model, files, tmp_path / "a.csv", "--detector", "content"))
+    assert "mapping_history" not in found
+    for option, known in (("--detector", "bedkd, dmm"), ("--repair", "bedkd")):
+        message = failure(*purify(model, files, tmp_path / "o", option, "magic"))
+        assert f"{option[2:]} 'magic': choose one of {known}" in message
+
+
+def test_a_checkpoint_is_read_at_the_length_it_was_trained_with(
+    result, model, bert, checkpoint, files, acting, tmp_path
+):
+    backbone, out = checkpoint(bert, "backbone"), tmp_path / "short"
+    train = ["train", "--train", files / "train.csv", "--backbone", backbone, "--output", out]
+    result(*train, "--epochs", 1, "--max-length", 6)
+    found = result(*purify(out, files, tmp_path / "one", *acting))
+    assert found["max_length"] == 6
+    assert any("reach 6 tokens" in warning for warning in found["warnings"])
+    found = result(*purify(out, files, tmp_path / "two", *acting, "--max-length", 24))
+    assert found["max_length"] == 24
+    # Another's checkpoint says only how many positions it has.
+    assert result(*purify(model, files, tmp_path / "three", *acting))["max_length"] == 40
 
 
 def evaluate(model, files, *options):
@@ -384,8 +437,8 @@ def test_every_command_has_the_common_options(run):
 def test_reproduce_runs_the_cells_asked_for(result, failure, monkeypatch, tmp_path):
     asked = []
 
-    def record(cell, folder, config, suspects, *_, **__):
-        asked.append((cell.dataset, cell.attack, cell.seed, config, suspects))
+    def record(cell, folder, preset, rows_from, *_, **__):
+        asked.append((cell.dataset, cell.attack, cell.seed, preset, rows_from))
         return folder / "x.json"
 
     monkeypatch.setattr(experiments, "run", record)
@@ -408,7 +461,7 @@ def test_reproduce_runs_the_cells_asked_for(result, failure, monkeypatch, tmp_pa
     assert result("reproduce", "--output", tmp_path)["written"]
     assert "not in the grid" in failure("reproduce", "--dataset", "reviews")
     assert "--seed 'a'" in failure("reproduce", "--seed", "a")
-    assert "config 'best'" in failure("reproduce", "--defence", "best")
+    assert "preset 'best'" in failure("reproduce", "--defence", "best")
 
 
 @pytest.mark.parametrize(
@@ -432,12 +485,12 @@ def test_reproduce_runs_the_cells_asked_for(result, failure, monkeypatch, tmp_pa
 def test_the_command_in_a_result_runs_the_same_cell(cell, result, monkeypatch):
     asked = []
 
-    def record(cell, folder, config, suspects, conditions, **_):
-        asked.append((cell, config, suspects, conditions))
+    def record(cell, folder, preset, rows_from, conditions, **_):
+        asked.append((cell, preset, rows_from, conditions))
         return folder / "x.json"
 
     monkeypatch.setattr(experiments, "run", record)
-    scarce = Conditions(trusted=40, contaminated=0.05, mislabelled=0.1, suspects=16)
+    scarce = Conditions(trusted_rows=40, contaminated=0.05, mislabelled=0.1, max_suspects=16)
     for asking in (("found", Conditions()), ("oracle", Conditions()), ("found", scarce)):
         result(*experiments.command(cell, "paper", *asking).split()[1:])
         assert asked.pop() == (cell, "paper", *asking)

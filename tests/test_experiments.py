@@ -5,14 +5,14 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from datasets import DatasetDict
 
-from bedkd import data, experiments
+from bedkd import data, experiments, presets
 from bedkd.attacks import rewriting
 from bedkd.conditions import Conditions
+from bedkd.detectors import BeDKDDetector, DirectionalMapping
 from bedkd.errors import InputError
 from bedkd.experiments import Cell
-from bedkd.training import TrainingConfig
+from bedkd.training.fine_tune import TrainingConfig
 
 OTHER = {
     "dataset": "chat",
@@ -83,27 +83,41 @@ def test_every_attack_has_a_trigger_on_embedded_tasks():
 
 
 @pytest.fixture
-def real(monkeypatch, toy):
-    """A stand-in for SST-2 whose LLM rewrites cover two thirds of train and no test row."""
-    splits = DatasetDict(train=toy.rows(120, 1), dev=toy.rows(40, 2), test=toy.rows(60, 3))
+def stored(tmp_path, monkeypatch):
+    """Write splits as files; the name that loads them is no other test's, for splits are cached."""
+
+    def stored(**splits):
+        for split, rows in splits.items():
+            data.write(rows, tmp_path / f"{split}-clean.csv")
+        monkeypatch.chdir(tmp_path.parent)
+        return tmp_path.name
+
+    return stored
+
+
+@pytest.fixture
+def real(monkeypatch, toy, stored):
+    """A data set of the grid whose LLM rewrites cover two thirds of train and no test row."""
+    splits = {"train": toy.rows(120, 1), "dev": toy.rows(40, 2), "test": toy.rows(60, 3)}
+    name = stored(**splits)
     pairs = rewriting.Pairs([(t, f"so {t}") for t in splits["train"]["text"][:80]], "stand-in")
-    monkeypatch.setattr(experiments, "_splits", lambda *_: splits)
     attack = experiments.attacks.Rewrite("llm", pairs)
     monkeypatch.setattr(experiments.rewriting, "find", lambda *_: attack)
-    monkeypatch.setitem(experiments.GRID, "sst2", ("badnets", "llm"))
-    return splits
+    monkeypatch.setitem(experiments.GRID, name, ("badnets", "llm"))
+    return name, splits
 
 
 @pytest.mark.parametrize("pool", [None, 40])
 def test_the_reference_never_sees_a_row_held_out_for_testing(real, pool):
-    cell = Cell("sst2", "llm", pool=pool)
+    name, splits = real
+    cell = Cell(name, "llm", pool=pool)
     built = experiments.task(cell)
-    held = {real["train"]["text"][i] for i in built.manifest["held_out_train_rows"]}
+    held = {splits["train"]["text"][i] for i in built.manifest["held_out_train_rows"]}
     assert len(held) == 20  # a quarter of the 80 covered rows
     rows = experiments.reference_rows(cell.reference)
     assert not set(rows["text"]) & held
     assert not any(rows["poisoned"])
-    assert set(rows["text"]) <= set(real["train"]["text"])
+    assert set(rows["text"]) <= set(splits["train"]["text"])
     if pool:
         assert len(rows) == pool
     else:
@@ -111,13 +125,12 @@ def test_the_reference_never_sees_a_row_held_out_for_testing(real, pool):
 
 
 @pytest.fixture
-def cell(toy, bert, checkpoint, tmp_path, monkeypatch):
+def cell(toy, bert, checkpoint, stored, tmp_path, monkeypatch):
     """A cell small enough to run: toy data, a tiny backbone, a cache of its own."""
     monkeypatch.setenv("BEDKD_CACHE", str(tmp_path / "cache"))
-    splits = DatasetDict(train=toy.rows(120, 1), dev=toy.rows(120, 2), test=toy.rows(200, 3))
-    monkeypatch.setattr(experiments, "_splits", lambda *_: splits)
+    name = stored(train=toy.rows(120, 1), dev=toy.rows(120, 2), test=toy.rows(200, 3))
     training = TrainingConfig(epochs=1, lr=3e-3, max_length=32)
-    return Cell("reviews", "badnets", backbone=str(checkpoint(bert, "backbone")), training=training)
+    return Cell(name, "badnets", backbone=str(checkpoint(bert, "backbone")), training=training)
 
 
 def test_a_cell_is_measured_once_and_its_models_are_kept(cell, tmp_path, monkeypatch):
@@ -127,7 +140,9 @@ def test_a_cell_is_measured_once_and_its_models_are_kept(cell, tmp_path, monkeyp
     assert record["undefended"]["asr"]["n"] > 0
     assert {"cacc", "asr", "asr_floor", "racc", "racc_ceiling"} <= set(record["undefended"])
     assert {"command", "seed", "versions", "device", "date"} <= set(record)
-    assert record["command"].startswith("bedkd reproduce --dataset reviews --attack badnets")
+    assert record["command"].startswith(
+        f"bedkd reproduce --dataset {cell.dataset} --attack badnets"
+    )
     texts = json.dumps(record)
     assert "word1" not in texts  # no text of any row
     kept = sorted(folder.name for folder in (tmp_path / "cache" / "models").iterdir())
@@ -163,8 +178,15 @@ def test_an_interrupted_victim_is_trained_again(cell, monkeypatch, tmp_path):
     assert experiments.training_seconds(cell) > 0
 
 
-def test_a_defended_cell_judges_what_purify_found(cell, tmp_path, monkeypatch, acting_config):
-    monkeypatch.setitem(experiments.CONFIGS, "quick", lambda: acting_config)
+@pytest.fixture
+def acting(monkeypatch, acting_preset):
+    """Makes the preset ``quick`` one that acts on the toy data."""
+    monkeypatch.setitem(presets.PRESETS, "quick", lambda: acting_preset)
+    return acting_preset
+
+
+@pytest.mark.usefixtures("acting")
+def test_a_defended_cell_judges_what_purify_found(cell, tmp_path):
     path = experiments.run(cell, tmp_path / "results", "quick")
     record = json.loads(path.read_text(encoding="utf-8"))
     assert path.parent.name == "defended-quick"
@@ -173,84 +195,103 @@ def test_a_defended_cell_judges_what_purify_found(cell, tmp_path, monkeypatch, a
     assert record["undefended"] == undefended
     for key in ("asr_floor", "racc_ceiling", "racc_ceiling_by_class", "cacc_reference"):
         assert record["defended"][key] == undefended[key]
-    assert record["command"].endswith("--defence quick")
+    assert record["command"].endswith("--preset quick")
+    assert (record["preset"], record["rows_from"]) == ("quick", "found")
+    assert record["conditions"] == Conditions().to_dict()
     assert record["detection"]["recall"]["n"] == 24
-    assert record["punished_precision"]["n"] == 32
+    assert record["repair_precision"]["n"] == 32
     assert record["report"]["changed"] is True
     assert {"cacc", "asr", "asr_floor", "racc", "racc_ceiling"} <= set(record["defended"])
 
 
-@pytest.mark.parametrize("suspects", ["oracle", "random"])
-def test_suspects_can_be_named_instead_of_found(
-    cell, suspects, tmp_path, monkeypatch, acting_config
-):
-    few = replace(acting_config.distillation, suspects=20)
-    monkeypatch.setitem(
-        experiments.CONFIGS, "quick", lambda: replace(acting_config, distillation=few)
-    )
-    path = experiments.run(cell, tmp_path, "quick", suspects)
+@pytest.mark.parametrize("rows_from", ["oracle", "random"])
+def test_rows_can_be_named_instead_of_found(cell, rows_from, tmp_path, monkeypatch, acting):
+    few = acting._replace(repair=replace(acting.repair, max_suspects=20))
+    monkeypatch.setitem(presets.PRESETS, "quick", lambda: few)
+    path = experiments.run(cell, tmp_path, "quick", rows_from)
     record = json.loads(path.read_text(encoding="utf-8"))
-    assert path.parent.name == f"defended-quick-{suspects}"
-    assert record["command"].endswith(f"--defence quick --suspects {suspects}")
-    precision = record["punished_precision"]
+    assert path.parent.name == f"defended-quick-{rows_from}"
+    assert record["command"].endswith(f"--preset quick --rows-from {rows_from}")
+    assert record["rows_from"] == rows_from
+    precision = record["repair_precision"]
     assert precision["n"] == 20
-    assert (precision["value"] == 1) == (suspects == "oracle")
+    assert (precision["value"] == 1) == (rows_from == "oracle")
 
 
-def test_an_honest_model_is_judged_too(cell, tmp_path, monkeypatch, tiny_config, acting_config):
+@pytest.mark.parametrize("attack", ["badnets", "none"])
+def test_the_case_of_a_cell_is_what_its_defender_holds(cell, attack, tiny_preset, toy):
+    cell = replace(cell, attack=attack, seed=3)
+    case = experiments.case(cell, tiny_preset)
+    assert (case.max_length, case.seed, case.parts) == (32, 3, tiny_preset.parts)
+    assert case.trusted["text"][:] == toy.rows(120, 2)["text"][:]
+    trained_on = (
+        experiments.reference_rows(cell) if attack == "none" else experiments.task(cell).train
+    )
+    assert case.untrusted["text"][:] == trained_on["text"][:]
+    assert case.labels.tolist() == trained_on["label"][:]
+    other = toy.rows(16, 9)
+    case = experiments.case(cell, tiny_preset, trusted=other, untrusted=other)
+    assert case.trusted["text"][:] == case.untrusted["text"][:] == other["text"][:]
+
+
+def test_an_honest_model_is_judged_too(cell, tmp_path, monkeypatch, tiny_preset, acting_preset):
     honest = replace(cell, attack="none")
-    with pytest.raises(InputError, match="attack none: name a defence"):
+    with pytest.raises(InputError, match="attack none: name a preset"):
         experiments.run(honest, tmp_path)
-    monkeypatch.setitem(experiments.CONFIGS, "quick", lambda: tiny_config)
-    monkeypatch.setitem(experiments.CONFIGS, "acting", lambda: acting_config)
-    for config, changed in (("quick", False), ("acting", True)):
-        path = experiments.run(honest, tmp_path, config)
+    monkeypatch.setitem(presets.PRESETS, "quick", lambda: tiny_preset)
+    monkeypatch.setitem(presets.PRESETS, "acting", lambda: acting_preset)
+    for preset, changed in (("quick", False), ("acting", True)):
+        path = experiments.run(honest, tmp_path, preset)
         record = json.loads(path.read_text(encoding="utf-8"))
-        assert path.parent.name == f"clean-{config}"
+        assert path.parent.name == f"clean-{preset}"
         assert record["report"]["changed"] is changed
         assert record["cacc_before"]["n"] == 200
         assert "--attack none" in record["command"]
     assert record["cacc_after"]["n"] == 200
 
 
-def test_conditions_have_a_folder_and_a_command_of_their_own(
-    cell, tmp_path, monkeypatch, acting_config
-):
-    monkeypatch.setitem(experiments.CONFIGS, "quick", lambda: acting_config)
-    few = Conditions(suspects=20)
+@pytest.mark.usefixtures("acting")
+def test_conditions_have_a_folder_and_a_command_of_their_own(cell, tmp_path):
+    few = Conditions(max_suspects=20)
     path = experiments.run(cell, tmp_path, "quick", conditions=few)
     record = json.loads(path.read_text(encoding="utf-8"))
     assert (path.parent.name, path.name) == ("conditions-quick", f"{cell.name}-suspects20.json")
     assert record["conditions"] == few.to_dict()
-    assert record["command"].endswith("--defence quick --suspect-rows 20")
-    assert record["punished_precision"]["n"] == 20
-    with pytest.raises(InputError, match="conditions suspects20: name the defence"):
+    assert record["command"].endswith("--preset quick --max-suspects 20")
+    assert record["repair_precision"]["n"] == 20
+    with pytest.raises(InputError, match="conditions suspects20: name the preset"):
         experiments.run(cell, tmp_path, conditions=few)
 
 
-def test_suspects_are_checked_before_anything_is_trained(cell, tmp_path):
-    with pytest.raises(InputError, match="suspects 'guessed': choose one of found, oracle"):
+def test_rows_from_is_checked_before_anything_is_trained(cell, tmp_path):
+    with pytest.raises(InputError, match="rows-from 'guessed': choose one of found, oracle"):
         experiments.run(cell, tmp_path / "results", "quick", "guessed")
-    with pytest.raises(InputError, match="name the defence"):
+    with pytest.raises(InputError, match="rows-from oracle: name the preset"):
         experiments.run(cell, tmp_path / "results", None, "oracle")
     assert not list((tmp_path / "results").rglob("*.json"))
 
 
-def test_configurations_differ_in_what_their_names_say():
-    default = experiments.CONFIGS["default"]()
-    stage = {name: make().distillation for name, make in experiments.CONFIGS.items()}
-    assert stage["transplants-alone"] == replace(default.distillation, punish="none")
-    assert stage["relabel-alone"] == replace(default.distillation, transplant_every=None)
+def test_presets_differ_in_what_their_names_say():
+    made = {name: make() for name, make in presets.PRESETS.items()}
+    default = made["default"]
+    stage = {name: preset.repair for name, preset in made.items()}
+    assert stage["transplants-alone"] == replace(default.repair, punish="none")
+    assert stage["relabel-alone"] == replace(default.repair, transplant_every=None)
+    assert stage["bounded"] == replace(default.repair, punish="bounded")
     assert stage["punish-alone"] == replace(stage["bounded"], transplant_every=None)
     assert stage["mapping-alone"] == stage["bounded"]
-    alone = experiments.CONFIGS["mapping-alone"]()
-    assert (alone.content, alone.surface) == (False, False)
-    assert stage["all-cycles"] == replace(default.distillation, patience=None)
-    lax = replace(default, sure_share=default.mapping.false_share)
-    assert experiments.CONFIGS["all-suspects"]() == lax
+    assert made["mapping-alone"].detector == DirectionalMapping()
+    assert stage["all-cycles"] == replace(default.repair, patience=None)
+    lax = replace(default.detector, repair_fdr=default.detector.fdr)
+    assert made["all-suspects"] == default._replace(detector=lax)
+    repairs = ("bounded", "transplants-alone", "relabel-alone", "punish-alone", "all-cycles")
+    for name in repairs:
+        assert made[name][:2] == default[:2]
+    assert isinstance(default.detector, BeDKDDetector)
 
 
 def test_chapters_share_one_cell_a_profile():
     quick, full = experiments.chapter_cell("quick"), experiments.chapter_cell("full")
     assert (quick.dataset, full.dataset) == ("reviews", "sst2")
-    assert experiments.chapter_config("quick") != experiments.chapter_config("full")
+    assert experiments.chapter_preset("quick") == presets.quick()
+    assert experiments.chapter_preset("full") == presets.default()

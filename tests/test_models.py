@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bedkd.engine import Rows, predict
 
 import bedkd
 from bedkd import models
-from bedkd.engine import Rows, predict
 from bedkd.errors import InputError
 from bedkd.files import sha256
 

@@ -104,7 +104,7 @@ def test_purification_report_says_what_was_done():
             changed=False,
             target_label=None,
             flagged=0,
-            detection=detection(wording_auroc=None, trigger_words=[], examined=40),
+            detection=detection(wording_auroc=None, examined=40),
             repair_rows=[],
             repair_history=[],
             repair={},
