@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bedkd.engine import Rows, predict
 
 import bedkd
 from bedkd import models
 from bedkd.errors import InputError
 from bedkd.files import sha256
+from bedkd.training.batches import EncodedTexts
+from bedkd.training.predict import predict
 
 
 def logits(model, tokenizer):
-    return predict(model, Rows(tokenizer, ["great word1", "dull"])).logits
+    return predict(model, EncodedTexts(tokenizer, ["great word1", "dull"])).logits
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])
