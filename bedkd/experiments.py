@@ -187,7 +187,7 @@ def task(cell: Cell) -> attacks.PoisonedTask:
 
     Raises:
         InputError: for the reference cell, which has none; otherwise as
-            :func:`bedkd.attacks.build_task`.
+            :func:`bedkd.attacks.task.build_task`.
     """
     used = trigger(cell.dataset, cell.attack)
     built = attacks.build_task(

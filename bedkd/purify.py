@@ -101,8 +101,8 @@ def purify(
 
     Args:
         case: what the defender holds.
-        detector: see :mod:`bedkd.detectors`.
-        repair: see :mod:`bedkd.repairs`.
+        detector: see :mod:`bedkd.detectors.base`.
+        repair: see :mod:`bedkd.repairs.base`.
         force: repair without evidence too, with the rows of the highest scores.
         run: a folder for checkpoints (the same call goes on where it was interrupted), progress.
 

@@ -108,7 +108,7 @@ def load_state(path: str | Path) -> dict:
 def _flatten(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, np.ndarray):
         name = f"array{len(tensors)}"
-        tensors[name] = torch.from_numpy(np.ascontiguousarray(value))
+        tensors[name] = torch.from_numpy(np.array(value, order="C"))  # a copy, as below
         return {"__array__": name}
     if isinstance(value, torch.Tensor):
         name = f"tensor{len(tensors)}"

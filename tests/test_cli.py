@@ -351,8 +351,12 @@ def test_a_checkpoint_is_read_at_the_length_it_was_trained_with(
     assert any("reach 6 tokens" in warning for warning in found["warnings"])
     found = result(*purify(out, files, tmp_path / "two", *acting, "--max-length", 24))
     assert found["max_length"] == 24
+    assert result(*purify(model, files, tmp_path / "three", *acting))["max_length"] == 32
     # Another's checkpoint says only how many positions it has.
-    assert result(*purify(model, files, tmp_path / "three", *acting))["max_length"] == 40
+    config = json.loads((model / "config.json").read_text())
+    del config["bedkd_max_length"]
+    (model / "config.json").write_text(json.dumps(config))
+    assert result(*purify(model, files, tmp_path / "four", *acting))["max_length"] == 40
 
 
 def evaluate(model, files, *options):
