@@ -128,7 +128,12 @@ def load_backbone(
     changes = {"num_labels": num_labels}
     if layers is not None:
         source, revision = _source(name)
-        available = AutoConfig.from_pretrained(source, revision=revision).num_hidden_layers
+        try:
+            config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise InputError(f"model {name}: its configuration cannot be read ({first})") from error
+        available = config.num_hidden_layers
         if not 1 <= layers <= available:
             raise InputError(f"layers={layers}: {name} has 1 to {available} layers")
         changes["num_hidden_layers"] = layers

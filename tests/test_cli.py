@@ -327,6 +327,12 @@ def test_a_state_of_other_work_is_refused(
     assert "run with another case" in failure(*purify(model, files, out, *acting, "--seed", 1))
 
 
+def test_input_that_turns_out_bad_leaves_nothing(failure, model, files, acting, toy, tmp_path):
+    data.write(toy.rows(6), files / "dev-clean.csv")
+    assert "give at least 6" in failure(*purify(model, files, tmp_path / "out", *acting))
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_two_runs_into_one_output_refuse_each_other(failure, model, files, acting, tmp_path):
     with locked(tmp_path / "out.partial"):
         assert "another bedkd works on" in failure(*purify(model, files, tmp_path / "out", *acting))

@@ -89,8 +89,13 @@ def resumable(output: Path, quiet: bool) -> Iterator[Run]:
         yield Run(folder, progress=False)
         return
     with locked(folder):
-        yield Run(folder, progress=not quiet)
-    shutil.rmtree(folder)
+        try:
+            yield Run(folder, progress=not quiet)
+        except InputError:
+            if not any(folder.glob("*.safetensors")):  # nothing was done yet, nothing is lost
+                shutil.rmtree(folder)
+            raise
+        shutil.rmtree(folder)
 
 
 def read_rows(path: Path, split: str = "train") -> Dataset:
