@@ -6,48 +6,101 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from safetensors import SafetensorError
+
 from bedkd.errors import InputError
+
+
+def _beside(path: Path) -> Path:
+    """A hidden name nobody uses yet, beside the target, so that a rename needs no copying."""
+    # Cut short: a target whose own name is as long as names may be must still be writable.
+    return path.parent / f".{path.name[:40]}-{secrets.token_hex(6)}"
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what the system says against writing (disk full, no permission) into one line."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: cannot be written ({error}); free space or name another output"
+        ) from error
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuse a target that a rename would destroy or redirect: only a plain file is replaced."""
+    if path.is_symlink():
+        raise InputError(f"{path}: is a symbolic link; name the file it points to as output")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file as output")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is a pipe or a device; name a regular file as output")
 
 
 @contextlib.contextmanager
 def atomic_text(path: str | Path) -> Iterator[IO[str]]:
-    """Open a text file for writing that appears under ``path`` only when the block succeeds."""
+    """Open a text file for writing that appears under ``path`` only when the block succeeds.
+
+    Args:
+        path: the file; missing folders above it are made.
+
+    Raises:
+        InputError: the target is a link, a folder, a pipe or a device, or cannot be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with open(descriptor, "w", encoding="utf-8", newline="") as handle:
-            yield handle
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
+    with _writing(path):
+        _refuse_special(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = _beside(path)
+        # Not tempfile: a file made by open() gets the permissions that the user's umask asks for.
+        handle = open(staged, "x", encoding="utf-8", newline="")  # noqa: SIM115
+        try:
+            with handle:
+                yield handle
+            _refuse_special(path)  # it may have come into being while the block ran
+            os.replace(staged, path)
+        finally:
+            staged.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_folder(folder: str | Path) -> Iterator[Path]:
     """A staging folder whose files move to ``folder`` only when the block succeeds.
 
-    Other files of an existing folder stay.
+    A new folder appears in one rename. Other files of an existing folder stay; files move there
+    one by one.
+
+    Args:
+        folder: the target; missing folders above it are made.
+
+    Raises:
+        InputError: the target is not a folder, cannot be written, or was filled by somebody else
+            meanwhile.
     """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        yield staging
-        folder.mkdir(exist_ok=True)
-        for item in sorted(staging.iterdir()):
-            os.replace(item, folder / item.name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with _writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: is not a folder; name another output")
+        existed = folder.exists()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = _beside(folder)
+        staging.mkdir()
+        try:
+            yield staging
+            if existed:
+                for item in sorted(staging.iterdir()):
+                    os.replace(item, folder / item.name)
+            else:
+                os.rename(staging, folder)  # fails where another run has filled it meanwhile
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_json(data: object, path: str | Path) -> Path:
