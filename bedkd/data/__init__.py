@@ -10,7 +10,7 @@ from bedkd.data.formats import read, read_openbackdoor, write
 
 # The function takes the submodule's name here: `bedkd.data.normalise` is the function.
 from bedkd.data.normalise import normalise, normalised
-from bedkd.data.rows import FEATURES, SPLITS, balanced_split, make, num_labels
+from bedkd.data.rows import FEATURES, SPLITS, balanced_split, checked_num_labels, make, num_labels
 from bedkd.data.sources import SOURCES, Source, available, check, data_dir, load, local_files
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "available",
     "balanced_split",
     "check",
+    "checked_num_labels",
     "data_dir",
     "load",
     "local_files",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from datasets import Dataset, Features, Value
@@ -27,6 +29,40 @@ def make(
 def num_labels(*datasets: Dataset) -> int:
     """Number of classes: largest label of all given rows plus one, at least 2."""
     return max(2, *(max(d["label"], default=0) + 1 for d in datasets))
+
+
+def checked_num_labels(dataset: Dataset, *, source: str | Path = "training data") -> int:
+    """Number of classes of rows to train on: like :func:`num_labels`, but each must have a row.
+
+    A gap is nearly always a mistake, and a costly one: labels from 1 give a class that nobody
+    meant, and one mistyped label gives a head of millions of outputs.
+
+    Args:
+        dataset: all rows that a model is trained on. Do not ask of a small part of them, which may
+            lack a class for good reasons.
+        source: what the rows are called in the message, a file for instance.
+
+    Raises:
+        InputError: there are no rows, a label is negative, or classes have no row; it says which.
+    """
+    present = {int(label) for label in np.unique(dataset["label"])}
+    if not present:
+        raise InputError(f"{source}: no rows")
+    if min(present) < 0:
+        raise InputError(
+            f"{source}: label {min(present)} is not a class index; use integers from 0"
+        )
+    classes = num_labels(dataset)
+    # Lazily: one mistyped label may ask for billions of classes.
+    missing = list(islice((k for k in range(classes) if k not in present), 5))
+    if missing:
+        more = classes - len(present) - len(missing)
+        named = ", ".join(map(str, missing)) + (f" and {more:,} more" if more else "")
+        raise InputError(
+            f"{source}: the largest label is {max(present)}, but no row has label {named}; "
+            "number the classes from 0 without gaps"
+        )
+    return classes
 
 
 def balanced_split(dataset: Dataset, per_class: int, *, seed: int) -> tuple[Dataset, Dataset]:

@@ -56,6 +56,13 @@ def test_csv_is_the_openbackdoor_layout(tmp_path):
         ("a.tsv", b"sentence\tlabel\nx y\t0\nz\t1\n"),
         ("a.tsv", b"sentence \t label\r\nx y \t 0\r\nz\t1 \r\n"),
         ("a.jsonl", b'{"text": "x y", "label": 0}\n\n{"label": 1, "text": "z"}\n'),
+        ("a.CSV", b"Text,Label\nx y,0\nz,1\n"),
+        ("a.csv", b"review, sentiment\nx y,0.0\nz,1.0\n"),
+        ("a.csv", b"class,content\nFalse,x y\nTrue,z\n"),
+        ("a.tsv", b"idx\tsentence\tlabel\n7\tx y\t0\n8\tz\t1\n"),
+        ("a.tsv", b"label\ttext\r\n0\tx y\r\n1\tz\r\n"),
+        ("a.tsv", b"text\tlabel\tyear\nx y\t0\t1999\nz\t1\t2000\n"),
+        ("a.jsonl", b'{"Sentence": "x y", "class": 0.0}\n{"Sentence": "z", "class": true}\n'),
     ],
 )
 def test_layouts_in_the_wild(tmp_path, name, content):
@@ -70,6 +77,46 @@ def test_flags_are_read(tmp_path, flag):
     path.write_text(f"text,label,poisoned\nx,0,{flag}\n")
     expected = {"0": False, "1": True, "true": True, "False": False, "": None}[flag]
     assert list(data.read(path)["poisoned"]) == [expected]
+
+
+def test_a_third_column_of_tsv_is_the_flag_and_not_the_label(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("text\tlabel\tpoisoned\na b\t1\t0\nc\t0\t1\n")
+    assert data.read(path).to_dict() == data.make(["a b", "c"], [1, 0], [False, True]).to_dict()
+
+
+def test_numeric_texts_of_tsv_are_not_taken_for_labels(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("label\ttext\n0\t17\n1\t4\n")
+    assert data.read(path).to_dict() == data.make(["17", "4"], [0, 1], None).to_dict()
+
+
+def test_two_columns_of_tsv_forgive_tabs_where_the_label_is_last(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("sentence\tlabel\na\tb\tc\t1\n")
+    assert data.read(path).to_dict() == data.make(["a\tb\tc"], [1], None).to_dict()
+
+
+def test_a_column_written_exactly_goes_before_its_capitals(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("Text,text,label\nno,yes,0\n")
+    assert list(data.read(path)["text"]) == ["yes"]
+
+
+def test_utf16_written_without_a_mark_is_named_too(tmp_path):
+    path = tmp_path / "a.csv"
+    for encoding in ("utf-16-le", "utf-16-be"):
+        path.write_bytes("text,label\nx,0\n".encode(encoding))
+        with pytest.raises(InputError, match=f"the file is {encoding.upper()[:6]}"):
+            data.read(path)
+
+
+def test_a_long_value_is_cut_in_the_message(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(f"text,label\nx,{'9' * 5000}\n")
+    with pytest.raises(InputError, match="row 2: label '999") as error:
+        data.read(path)
+    assert len(str(error.value)) < 300
 
 
 @pytest.mark.parametrize(
@@ -94,6 +141,25 @@ def test_flags_are_read(tmp_path, flag):
         ("a.csv", b"text,label\n", "no rows"),
         ("a.csv", b"", "no header"),
         ("a.parquet", b"", "unknown file type"),
+        ("a.tsv", b"text\tlabel\tpoisoned\nx\t0\t0\na\tb\t1\t0\n", "row 3: 4 fields, the header"),
+        ("a.tsv", b"idx\tsentence\tlabel\nx\t0\n", "row 2: 2 fields, the header has 3"),
+        ("a.tsv", b"label\ttext\n0\tx\ty\n", "row 2: 3 fields, the header has 2"),
+        ("a.csv", b"text,label\nx,1_0\n", "row 2: label '1_0'"),
+        ("a.csv", b"text,label\nx,0\ny,1.5\n", "row 3: label '1.5'"),
+        ("a.csv", b"text,label\nx,9223372036854775808\n", "row 2: label '9223372036854775808'"),
+        ("a.jsonl", b'{"text": "x", "label": 9223372036854775808}\n', "row 1: label 922"),
+        (
+            "a.jsonl",
+            b'{"text": "x", "label": 0}\n{"text": "\\ud800", "label": 0}\n',
+            "row 2: the text",
+        ),
+        (
+            "a.jsonl",
+            b'{"text": "x", "label": 0}\n{"text": "y", "class": 0}\n',
+            "row 2: needs the keys",
+        ),
+        ("a.csv", "text,label\nx,0\n".encode("utf-16"), "is UTF-16, not UTF-8"),
+        ("a.csv", "text,label\nx,0\n".encode("utf-32"), "is UTF-32, not UTF-8"),
     ],
 )
 def test_bad_files_are_named_with_their_row(tmp_path, name, content, message):
@@ -103,6 +169,22 @@ def test_bad_files_are_named_with_their_row(tmp_path, name, content, message):
         data.read(path)
     assert str(path) in str(error.value)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "repeated", "message"),
+    [
+        ("a.csv", 'text,label\nx,0\n"y,1\n', "a row,1\n", "row 3: field larger than"),
+        ("a.jsonl", '{"text": "x", "label": ', "9", "row 1: cannot be read"),
+        ("a.jsonl", "", "[", "row 1: cannot be read"),
+    ],
+    ids=["open quotation mark", "endless number", "endless brackets"],
+)
+def test_what_breaks_a_parser_is_named_with_its_row(tmp_path, name, start, repeated, message):
+    path = tmp_path / name
+    path.write_text(start + repeated * 1_300_000)
+    with pytest.raises(InputError, match=f"{name}, {message}"):
+        data.read(path)
 
 
 def test_missing_file_is_named(tmp_path):
@@ -133,3 +215,15 @@ def test_openbackdoor_folder(tmp_path):
 def test_folder_without_files_is_named(tmp_path):
     with pytest.raises(InputError, match="no CSV files"):
         data.read_openbackdoor(tmp_path)
+
+
+def test_capital_suffixes_are_the_same_types(tmp_path):
+    rows = data.make(["a", "b"], [0, 1], [True, False])
+    path = data.write(rows, tmp_path / "train.CSV")
+    assert data.read(path).to_dict() == rows.to_dict()
+    assert data.load(tmp_path)["train"].to_dict() == rows.to_dict()
+
+
+def test_a_folder_is_not_called_missing(tmp_path):
+    with pytest.raises(InputError, match="a folder; name a file"):
+        data.read(tmp_path)
