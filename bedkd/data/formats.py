@@ -1,6 +1,6 @@
 """Reading and writing of files: CSV, TSV, JSONL, saved data sets, folders of OpenBackdoor.
 
-Every reader yields ``(row, text, label, flag)`` as it finds them; :func:`_checked` turns these into
+Every reader yields ``(row, text, label, flag)`` as it finds them; :func:`checked` turns these into
 a data set and names the file and the row of the first value that it cannot use.
 """
 
@@ -64,7 +64,7 @@ def read(path: str | Path) -> Dataset:
         raise InputError(f"{path}: unknown file type; use .csv, .tsv or .jsonl")
     _refuse_wide_encodings(path)
     try:
-        return _checked(reader(path), path)
+        return checked(reader(path), path)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}, line {_first_undecodable(path)}: not UTF-8; convert the file, for instance "
@@ -72,7 +72,7 @@ def read(path: str | Path) -> Dataset:
         ) from error
 
 
-def _checked(rows: Iterable[RawRow], source: str | Path) -> Dataset:
+def checked(rows: Iterable[RawRow], source: str | Path) -> Dataset:
     """Check raw rows and make a data set of them.
 
     Raises:

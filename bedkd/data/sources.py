@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, load_from_disk
 
 from bedkd import corpora
-from bedkd.data.formats import LABEL_COLUMNS, TEXT_COLUMNS, find_column, read, read_openbackdoor
+from bedkd.data.formats import (
+    FLAG_COLUMNS,
+    LABEL_COLUMNS,
+    TEXT_COLUMNS,
+    checked,
+    find_column,
+    read,
+    read_openbackdoor,
+)
 from bedkd.data.rows import SPLITS, make
 from bedkd.errors import InputError
 from bedkd.files import sha256
@@ -99,14 +108,17 @@ def load(name: str | Path, *, seed: int = 0, **sizes: int) -> DatasetDict:
     """Load a data set with the splits it has of train, dev and test.
 
     Args:
-        name: a named data set, a file, a folder in the OpenBackdoor layout, or a hub id
-            (``owner/name`` or ``owner/name@revision``).
+        name: a named data set, a file, a folder in the OpenBackdoor layout or one that
+            ``save_to_disk`` wrote, or a hub id (``owner/name`` or ``owner/name@revision``).
         seed: for embedded tasks, where dev has to be cut from train, and for ``sizes``.
         sizes: rows of ``train``, ``dev`` and ``test``: of an embedded task so many, of other data
             sets at most so many, drawn at random and kept in order.
 
+    Splits of the hub and of ``save_to_disk`` whose labels are hidden (all of them -1) are left out.
+
     Raises:
-        InputError: nothing of that name is there; the message says what to do.
+        InputError: nothing of that name is there, or a row of it cannot be used; the message says
+            which and what to do.
     """
     unknown = set(sizes) - set(SPLITS)
     if unknown:
@@ -138,7 +150,7 @@ def _load_stored(name: str | Path, seed: int) -> DatasetDict:
     if path.is_file():
         return DatasetDict(train=read(path))
     if path.is_dir():
-        return read_openbackdoor(path)
+        return read_saved(path) if is_saved(path) else read_openbackdoor(path)
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", str(name)) and not path.suffix:
         identifier, _, revision = str(name).partition("@")
         splits = dict.fromkeys(SPLITS)
@@ -206,14 +218,69 @@ def _load_hub(
         names = (known,) if known else (aliases[split] if not any(hub_splits.values()) else ())
         for candidate in names:
             if candidate in raw:
-                part = raw[candidate]
-                text = find_column(part.column_names, TEXT_COLUMNS, identifier)
-                label = find_column(part.column_names, LABEL_COLUMNS, identifier)
-                splits[split] = make(part[text], part[label], False)
+                splits[split] = raw[candidate]
+    splits = _usable(splits, f"data {identifier}")
+    splits = {k: make(v["text"], v["label"], False) for k, v in splits.items()}
     if not splits:
         raise InputError(f"data {identifier}: no train, dev or test split")
     found = DatasetDict(splits)
     return found if "dev" in found or "train" not in found else _cut_dev(found, seed)
+
+
+def is_saved(folder: str | Path) -> bool:
+    """Whether a folder was written by ``save_to_disk``, of a data set or of several splits."""
+    return any((Path(folder) / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
+def read_saved(folder: str | Path) -> DatasetDict:
+    """Read a folder that ``save_to_disk`` wrote: Arrow tables, in which nothing can be executed.
+
+    Args:
+        folder: of one data set, which is given as ``train``, or of several splits, of which
+            ``train``, ``dev`` (or ``validation``), ``test`` and the likes of ``test-clean`` are
+            taken.
+
+    Raises:
+        InputError: the folder is damaged, has no such split, or a row cannot be used (rows are
+            numbered from 0, as ``dataset[0]`` does).
+    """
+    try:
+        raw = load_from_disk(str(folder))
+    except Exception as error:  # damaged files raise many unrelated types
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{folder}: a folder of save_to_disk that cannot be loaded ({first}); save it again"
+        ) from error
+    if isinstance(raw, Dataset):
+        raw = {"train": raw}
+    elif "dev" not in raw and "validation" in raw:
+        raw["dev"] = raw["validation"]
+    named = {k: v for k, v in raw.items() if k.partition("-")[0] in SPLITS}
+    splits = _usable(named, folder)
+    if not splits:
+        raise InputError(
+            f"{folder}: no train, dev or test split with labels; it has {', '.join(raw)}"
+        )
+    return DatasetDict(splits)
+
+
+def _usable(splits: Mapping[str, Dataset], source: str | Path) -> dict[str, Dataset]:
+    """The splits in our columns, every row checked; without those whose labels are hidden."""
+    usable = {}
+    for split, rows in splits.items():
+        where = f"{source}, split {split}"
+        rows = rows.with_format(None)  # a saved format may give tensors
+        text = find_column(rows.column_names, TEXT_COLUMNS, where)
+        label = find_column(rows.column_names, LABEL_COLUMNS, where)
+        labels = list(rows[label])
+        if labels and all(x == -1 for x in labels):
+            continue
+        flag = next((name for name in FLAG_COLUMNS if name in rows.column_names), None)
+        flags = [None] * len(rows) if flag is None else rows[flag]
+        usable[split] = checked(
+            zip(range(len(rows)), rows[text], labels, flags, strict=True), where
+        )
+    return usable
 
 
 def _cut_dev(splits: DatasetDict, seed: int) -> DatasetDict:

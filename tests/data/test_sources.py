@@ -139,3 +139,72 @@ def test_check_without_a_folder_or_a_list(no_files, monkeypatch, tmp_path):
     monkeypatch.setenv("BEDKD_DATA_DIR", str(tmp_path))
     with pytest.raises(InputError, match="SHA256SUMS: missing"):
         data.check()
+
+
+def saved_rows(labels, **columns):
+    texts = [f"row {i}" for i in range(len(labels))]
+    return Dataset.from_dict({"sentence": texts, "label": labels, **columns})
+
+
+def test_a_saved_folder_of_splits_is_loaded(tmp_path):
+    splits = DatasetDict(
+        {
+            "train": saved_rows([0, 1, 1], poisoned=[False, True, None]).with_format("numpy"),
+            "validation": saved_rows([1]),
+            "test-clean": saved_rows([0, 1]),
+            "test": saved_rows([-1, -1]),
+            "unsupervised": saved_rows([7]),
+        }
+    )
+    splits.save_to_disk(tmp_path / "saved")
+    loaded = data.load(tmp_path / "saved")
+    assert {k: list(v["label"]) for k, v in loaded.items()} == {
+        "train": [0, 1, 1],
+        "dev": [1],
+        "test-clean": [0, 1],
+    }
+    assert loaded["train"].to_dict()["poisoned"] == [False, True, None]
+    assert loaded["train"].features == data.FEATURES
+
+
+def test_a_saved_data_set_is_loaded_as_train(tmp_path):
+    saved_rows([0, 1]).save_to_disk(tmp_path / "saved")
+    loaded = data.load(tmp_path / "saved", train=1)
+    assert {split: len(rows) for split, rows in loaded.items()} == {"train": 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (saved_rows([0, -1]), "split train, row 1: label -1"),
+        (saved_rows(["good"]), "split train, row 0: label 'good'"),
+        (Dataset.from_dict({"words": ["a"], "label": [0]}), "no column 'text'"),
+        (saved_rows([-1]), "no train, dev or test split with labels"),
+    ],
+)
+def test_a_saved_row_that_cannot_be_used_is_named(tmp_path, rows, message):
+    rows.save_to_disk(tmp_path / "saved")
+    with pytest.raises(InputError, match=f"saved.*{message}"):
+        data.load(tmp_path / "saved")
+
+
+def test_a_damaged_saved_folder_is_named(tmp_path):
+    saved_rows([0, 1]).save_to_disk(tmp_path / "saved")
+    next((tmp_path / "saved").glob("*.arrow")).write_bytes(b"not arrow")
+    with pytest.raises(InputError, match="saved: a folder of save_to_disk that cannot be loaded"):
+        data.load(tmp_path / "saved")
+
+
+def test_a_row_of_the_hub_that_cannot_be_used_is_named(hub):
+    _, content = hub
+    content["me/mine"] = DatasetDict(train=saved_rows(["good", "bad"]))
+    with pytest.raises(InputError, match="me/mine, split train, row 0: label 'good'"):
+        data.load("me/mine")
+
+
+def test_hidden_labels_of_the_hub_are_left_out(hub):
+    _, content = hub
+    content["me/mine"] = DatasetDict(
+        train=saved_rows([0, 1]), dev=saved_rows([1]), test=saved_rows([-1])
+    )
+    assert sorted(data.load("me/mine")) == ["dev", "train"]
