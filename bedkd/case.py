@@ -11,11 +11,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd.data import balanced_split
 from bedkd.errors import InputError
-from bedkd.models import fingerprint
-from bedkd.training.batches import EncodedTexts, encode
+from bedkd.models import fingerprint, max_length
+from bedkd.training.batches import EncodedTexts, check_labels, encode
 from bedkd.training.embed import embed
 from bedkd.training.predict import predict
 from bedkd.training.runtime import on_device
+
+# Fewer trusted rows of a class cannot be divided into three parts.
+MIN_PER_CLASS = 6
+# A trigger behind the cut is not seen. With more cut rows than this nothing can be ruled out.
+CUT_TOO_OFTEN = 0.1
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,12 @@ class Case:
             shares say which label a doubtful row supports.
         untrusted: N rows the model was trained on, or rows like them, with given labels.
         parts: how trusted rows are divided.
-        max_length: longer texts are cut, in tokens.
+        max_length: longer texts are cut, in tokens; by default where the model cuts them, see
+            :func:`bedkd.models.max_length`.
         seed: of everything random.
 
     Raises:
-        InputError: empty sets, labels the model does not know, too few trusted rows.
+        InputError: empty sets, labels the model does not know.
 
     Example:
         >>> from bedkd import data, models
@@ -88,15 +94,18 @@ class Case:
     trusted: Dataset
     untrusted: Dataset
     parts: Parts = Parts()
-    max_length: int = 128
+    max_length: int | None = None
     seed: int = 0
 
     def __post_init__(self):
+        if self.max_length is None:
+            object.__setattr__(self, "max_length", max_length(self.model, self.tokenizer))
         for name in ("trusted", "untrusted"):
             rows = getattr(self, name)
             missing = {"text", "label"} - set(rows.column_names)
             if missing:
                 raise InputError(f"the {name} set has no column {sorted(missing)[0]!r}")
+            check_labels(self.model, rows, f"the {name} set")
             object.__setattr__(self, name, rows.select_columns(["text", "label"]))
         if len(self.untrusted) == 0:
             raise InputError("the untrusted set is empty; give at least one row")
@@ -105,6 +114,46 @@ class Case:
     def suspect(self) -> PreTrainedModel:
         """The model on the accelerator's device in single precision; a copy where it was not."""
         return on_device(self.model)
+
+    @cached_property
+    def gaps(self) -> list[str]:
+        """What the case lacks for any verdict, one sentence each; known before any long work.
+
+        Nothing can be said of rows whose label no trusted row carries, and a repair would unlearn
+        that class.
+        """
+        names, found = self.label_name, []
+        counts = np.bincount(np.asarray(self.trusted["label"][:], int), minlength=self.num_labels)
+        given = np.bincount(self.labels, minlength=self.num_labels)
+        if (counts > 0).sum() < 2:
+            found.append("the trusted set holds fewer than two classes; give rows of every class")
+        for k in np.flatnonzero((counts == 0) & (given > 0)):
+            found.append(
+                f"no trusted row has label {names(k)}, but {given[k]} untrusted rows do; give "
+                f"trusted rows of it (at least {MIN_PER_CLASS}) or leave those rows out"
+            )
+        for k in np.flatnonzero((counts > 0) & (counts < MIN_PER_CLASS)):
+            found.append(
+                f"the trusted set has only {counts[k]} rows of label {names(k)}; give at least "
+                f"{MIN_PER_CLASS} of every class"
+            )
+        reads = max_length(self.model, self.tokenizer)
+        if self.cut_share > CUT_TOO_OFTEN and reads > self.max_length:
+            found.append(
+                f"{self.cut_share:.0%} of the untrusted rows reach {self.max_length} tokens and "
+                f"are cut there, but the model reads {reads}; give a larger max_length"
+            )
+        return found
+
+    def label_name(self, label: int) -> str:
+        """A label as the model's configuration names it, with its number: ``positive (1)``."""
+        name = (self.model.config.id2label or {}).get(int(label), f"LABEL_{label}")
+        return f"{label}" if name in (f"LABEL_{label}", f"{label}") else f"{name} ({label})"
+
+    @cached_property
+    def cut_share(self) -> float:
+        """Share of the untrusted rows that reach ``max_length``, where they may be cut."""
+        return float((self.encoded_untrusted.lengths >= self.max_length).mean())
 
     @property
     def num_labels(self) -> int:
@@ -119,7 +168,7 @@ class Case:
         so.
 
         Raises:
-            InputError: a class has fewer than 6 trusted rows.
+            InputError: a class has fewer than ``MIN_PER_CLASS`` trusted rows.
         """
         wanted = np.array([self.parts.flip, self.parts.tune, self.parts.held_out])
         labels, counts = np.unique(np.asarray(self.trusted["label"][:]), return_counts=True)
@@ -128,10 +177,10 @@ class Case:
                 "the trusted set holds fewer than two classes; give rows of every class"
             )
         smallest, warnings = int(counts.min()), []
-        if smallest < 6:
+        if smallest < MIN_PER_CLASS:
             raise InputError(
                 f"the trusted set has only {smallest} rows of label {labels[counts.argmin()]}; "
-                "give at least 6 of every class"
+                f"give at least {MIN_PER_CLASS} of every class"
             )
         if smallest < wanted.sum():
             warnings.append(

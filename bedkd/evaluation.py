@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd import metrics
 from bedkd.errors import InputError
+from bedkd.models import max_length as longest
 from bedkd.training.batches import EncodedTexts, encode
 from bedkd.training.predict import predict
 from bedkd.training.runtime import on_device
@@ -24,7 +25,7 @@ def evaluate(
     triggered: Dataset | None = None,
     reference: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
     multi_target: bool = False,
-    max_length: int = 128,
+    max_length: int | None = None,
     progress: bool = False,
 ) -> dict:
     """CACC, ASR and RACC with intervals; with a reference also floor and ceiling.
@@ -35,9 +36,12 @@ def evaluate(
         triggered: triggered rows of all classes with true labels.
         reference: a model trained without poison and its tokenizer.
         multi_target: the attack has several target labels, and so has ``poisoned``.
+        max_length: longer texts are cut, in tokens; by default where each model cuts them, see
+            :func:`bedkd.models.max_length`.
 
     Returns:
-        A JSON object with the keys ``cacc, asr, racc, racc_by_class`` and, with a reference,
+        A JSON object with the keys ``cacc, asr, racc, racc_by_class``, ``max_length``,
+        ``cut_share`` (of the texts that reach it) and, with a reference,
         ``cacc_reference, asr_floor, racc_ceiling, racc_ceiling_by_class``; what was not asked for
         is None. Every share has ``value, low, high, n`` (95 % Wilson interval).
 
@@ -63,6 +67,8 @@ def evaluate(
                 "asr": found["asr"],
                 "racc": found["racc"],
                 "racc_by_class": found["by_class"],
+                "max_length": found["max_length"],
+                "cut_share": found["cut_share"],
             }
             if not prefix
             else {
@@ -76,23 +82,20 @@ def evaluate(
 
 
 def _shares(model, tokenizer, clean, poisoned, triggered, max_length, progress) -> dict:
-    model = on_device(model)
+    model, max_length = on_device(model), max_length or longest(model, tokenizer)
     sets = {"the clean set": clean, "the poisoned set": poisoned, "the triggered set": triggered}
     sets = {what: rows for what, rows in sets.items() if rows is not None}
     for what, rows in sets.items():
         encode(model, tokenizer, rows, max_length, what)
     # The poisoned rows are usually among the triggered ones: each text is predicted once.
     texts = list(dict.fromkeys(text for rows in sets.values() for text in rows["text"]))
-    answers = predict(
-        model,
-        EncodedTexts(tokenizer, texts, max_length=max_length),
-        progress=progress,
-        description="test rows",
-    ).labels
+    encoded = EncodedTexts(tokenizer, texts, max_length=max_length)
+    answers = predict(model, encoded, progress=progress, description="test rows").labels
     known = dict(zip(texts, answers, strict=True))
     labels = {what: np.array([known[t] for t in rows["text"]]) for what, rows in sets.items()}
 
-    found: dict = {"asr": None, "racc": None, "by_class": None}
+    found: dict = {"asr": None, "racc": None, "by_class": None, "max_length": max_length}
+    found["cut_share"] = float((encoded.lengths >= max_length).mean())
     found["cacc"] = metrics.cacc(labels["the clean set"], clean["label"]).to_dict()
     if poisoned is not None:
         found["asr"] = metrics.asr(
@@ -110,7 +113,7 @@ def asr_by_word(
     tokenizer: PreTrainedTokenizerBase,
     poisoned: Dataset,
     words: Sequence[str],
-    max_length: int = 128,
+    max_length: int | None = None,
 ) -> dict[str, dict]:
     """ASR of the rows that hold each trigger word: a repair may miss the rare ones.
 
@@ -121,7 +124,7 @@ def asr_by_word(
     Returns:
         A share with interval for each word.
     """
-    model = on_device(model)
+    model, max_length = on_device(model), max_length or longest(model, tokenizer)
     found, spaced = {}, [f" {' '.join(text.split())} " for text in poisoned["text"]]
     for word in words:
         rows = [i for i, text in enumerate(spaced) if f" {word} " in text]

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from bedkd.case import Case
 from bedkd.detectors import BeDKDDetector, Detection, Detector
+from bedkd.outcome import Outcome, compare
 from bedkd.repairs import AdversarialDistillation, Repair, Repaired
 from bedkd.run import Run
 
@@ -25,6 +26,7 @@ class Purified:
         case, detector, repair: what was run.
         detection: what the detector found.
         repaired: what the repair made, None if there was nothing to do.
+        outcome: the model before and after the repair, None without one.
         seconds: wall-clock by stage.
         warnings: what a careful reader should know.
     """
@@ -34,6 +36,7 @@ class Purified:
     repair: Repair
     detection: Detection
     repaired: Repaired | None
+    outcome: Outcome | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -49,9 +52,8 @@ class Purified:
 
     @property
     def verdict(self) -> str:
-        """``backdoor suspected`` or ``no evidence of a backdoor``."""
-        found = self.detection.is_backdoored
-        return "backdoor suspected" if found else "no evidence of a backdoor"
+        """See :attr:`bedkd.detectors.base.Detection.verdict`."""
+        return self.detection.verdict
 
     @property
     def target_label(self) -> int | None:
@@ -62,13 +64,20 @@ class Purified:
         labels = self.case.labels[rows]
         return int(np.bincount(labels).argmax()) if len(labels) else None
 
+    @property
+    def target_name(self) -> str | None:
+        """The same label as the model's configuration names it."""
+        return None if self.target_label is None else self.case.label_name(self.target_label)
+
     def to_dict(self) -> dict:
         """The report as a JSON object; rows by index, of their texts the trigger words alone."""
         found, made = self.detection, self.repaired
         return {
-            "verdict": self.verdict,
+            "verdict": found.verdict,
+            "cannot_tell": found.cannot_tell,
             "changed": self.changed,
             "target_label": self.target_label,
+            "target_name": self.target_name,
             "rows": len(found.scores),
             "flagged": int(found.flagged.sum()),
             "threshold": found.threshold if np.isfinite(found.threshold) else None,
@@ -77,10 +86,12 @@ class Purified:
             "repair_rows": [] if made is None else made.rows.tolist(),
             "repair_history": [] if made is None else made.history,
             "repair": {} if made is None else made.details,
+            "outcome": None if self.outcome is None else self.outcome.to_dict(),
             "seconds": self.seconds,
             "warnings": self.warnings,
             "seed": self.case.seed,
             "max_length": self.case.max_length,
+            "cut_share": self.case.cut_share,
             "settings": {
                 "parts": asdict(self.case.parts),
                 "detector": _settings(self.detector),
@@ -99,6 +110,9 @@ def purify(
 ) -> Purified:
     """Detect, and if there is evidence repair a copy. The model handed in never changes.
 
+    Where the case says too little for a verdict (``cannot tell``) nothing is repaired, forced or
+    not: a repair from such rows could unlearn a class.
+
     Args:
         case: what the defender holds.
         detector: see :mod:`bedkd.detectors.base`.
@@ -107,8 +121,7 @@ def purify(
         run: a folder for checkpoints (the same call goes on where it was interrupted), progress.
 
     Raises:
-        InputError: too few trusted rows, empty sets, labels the model does not know, or a folder
-            that holds the state of other work.
+        InputError: labels the model does not know, or a folder that holds the state of other work.
 
     Example:
         >>> from bedkd import data, models
@@ -124,22 +137,28 @@ def purify(
     start = time.perf_counter()
     found, warnings = detect(case, detector, run)
     seconds = {"detection": time.perf_counter() - start}
-    made = None
-    if found.is_backdoored or force:
+    made = outcome = None
+    if not found.cannot_tell and (found.is_backdoored or force):
         if not found.is_backdoored:
             warnings.append("forced: without evidence, on the rows with the highest scores")
         start = time.perf_counter()
         made = repair.repair(case, found, run)
         seconds["repair"] = time.perf_counter() - start
+        start = time.perf_counter()
+        outcome = compare(case, found, made)
+        seconds["outcome"] = time.perf_counter() - start
+        warnings += outcome.warnings
         if found.is_backdoored:
             warnings += _several_labels(case.labels[made.rows])
-    return Purified(case, detector, repair, found, made, seconds, warnings)
+    return Purified(case, detector, repair, found, made, outcome, seconds, warnings)
 
 
 def detect(case: Case, detector: Detector, run: Run = Run()) -> tuple[Detection, list[str]]:
     """The first half of :func:`purify`: the detection, and what a careful reader should know."""
     if run.folder is not None:
         run.claim(case=case.fingerprint, detector=repr(detector))
+    if case.gaps:
+        return Detection.undecided(case, case.gaps), []
     if (saved := run.load("detection")) is None:
         found = detector.detect(case, run)
         run.save("detection", lambda: {f: getattr(found, f) for f in found.__dataclass_fields__})
@@ -149,12 +168,11 @@ def detect(case: Case, detector: Detector, run: Run = Run()) -> tuple[Detection,
 
 
 def _cut(case: Case) -> list[str]:
-    share = float((case.encoded_untrusted.lengths >= case.max_length).mean())
-    if share <= 0.01:
+    if case.cut_share <= 0.01:
         return []
     return [
-        f"{share:.0%} of the untrusted rows reach {case.max_length} tokens and may be cut there; "
-        "a trigger behind that is not seen. Give a larger max_length if the model reads more"
+        f"{case.cut_share:.0%} of the untrusted rows reach {case.max_length} tokens and may be cut "
+        "there; a trigger behind that is not seen. Give a larger max_length if the model reads more"
     ]
 
 

@@ -104,29 +104,58 @@ def evaluation_markdown(result: dict) -> str:
 
 def purification_markdown(report: dict) -> str:
     """The human half of ``bedkd purify``: what was found, what was done, what to check."""
-    parts = [_found(report), _mapping_table(report["detection"]), _repair_table(report)]
-    parts.append(
-        "A low attack success rate alone proves nothing: check the purified model with "
-        "`bedkd evaluate` on triggered rows of *all* classes (RACC), beside a model trained "
-        "without poison.\n"
-    )
+    parts = [
+        _found(report),
+        _outcome_table(report),
+        _mapping_table(report["detection"]),
+        _repair_table(report),
+    ]
+    if not report["cannot_tell"]:
+        parts.append(
+            "A low attack success rate alone proves nothing: check the purified model with "
+            "`bedkd evaluate` on triggered rows of *all* classes (RACC), beside a model trained "
+            "without poison.\n"
+        )
     return "\n".join(part for part in parts if part)
 
 
 def _found(report: dict) -> str:
-    found, total = report["detection"], report["rows"]
     lines = ["# Purification report", "", f"**Verdict: {report['verdict']}.**", ""]
-    lines.append(f"{report['flagged']} of {total} untrusted rows are flagged as poisoned.")
+    if report["cannot_tell"]:
+        lines += ["Nothing was trained and nothing was changed. What is missing:", ""]
+        lines += [f"* {reason}." for reason in report["cannot_tell"]]
+    else:
+        if (outcome := report["outcome"]) is not None and not outcome["reached"]:
+            lines += [f"**The repair did not reach its aim.** {_missed(outcome)}", ""]
+        lines += _evidence(report)
+    length, cut = report["max_length"], report["cut_share"]
+    lines.append(f"Texts were read up to {length} tokens; {cut:.1%} of the untrusted reach that.")
+    lines += [f"\n> Note: {warning}." for warning in report["warnings"]]
+    return "\n".join(lines) + "\n"
+
+
+def _missed(outcome: dict) -> str:
+    where = "held out from it" if outcome["held_out"] else "that it trained on"
+    return (
+        f"Flagged rows {where} still get their given label in "
+        f"{outcome['given_after']['value']:.0%}; their content supports it in "
+        f"{outcome['expected_rate']:.0%}. Do not use the repaired model as if it were clean."
+    )
+
+
+def _evidence(report: dict) -> list[str]:
+    found, total = report["detection"], report["rows"]
+    lines = [f"{report['flagged']} of {total} untrusted rows are flagged as poisoned."]
     if (auroc := found.get("wording_auroc")) is not None:
         lines.append(
             "By their words alone, flagged rows can be told from trusted rows with an AUROC of "
             f"{auroc:.2f} (0.50 is chance)."
         )
     if words := found.get("trigger_words"):
-        shown = ", ".join(f"`{word}`" for word in words[:TRIGGER_WORDS_SHOWN])
+        shown = ", ".join(f"`{_harmless(word)}`" for word in words[:TRIGGER_WORDS_SHOWN])
         lines.append(f"Words that they have in common and trusted rows lack: {shown}.")
-    if report["target_label"] is not None:
-        lines.append(f"Suspected target label: {report['target_label']}.")
+    if report["target_name"] is not None:
+        lines.append(f"Suspected target label: {report['target_name']}.")
     if report["changed"]:
         used = len(report["repair_rows"])
         lines.append(f"The model was repaired with {used} of the untrusted rows as poisoned ones.")
@@ -144,8 +173,38 @@ def _found(report: dict) -> str:
             f"Fewer than {least} poisoned rows ({least / total:.1%} of the untrusted) "
             "could not have been noticed, and more may stay hidden if they do not stand out."
         )
-    lines += [f"\n> Note: {warning}" for warning in report["warnings"]]
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def _harmless(word: str) -> str:
+    """A word of a stranger's text, fit to be shown: no control characters, no mark-up, not long."""
+    shown = "".join(
+        c if c.isprintable() and c != "`" else "\N{REPLACEMENT CHARACTER}" for c in word
+    )
+    return shown if len(shown) <= 40 else f"{shown[:40]}…"
+
+
+def _outcome_table(report: dict) -> str:
+    outcome = report["outcome"]
+    if outcome is None:
+        return ""
+    where = "held-out flagged rows" if outcome["held_out"] else "flagged rows, trained on,"
+    expected = outcome["expected_rate"]
+    rows = [
+        [
+            "accuracy on held-out trusted rows",
+            percent(outcome["accuracy_before"]),
+            percent(outcome["accuracy_after"]),
+        ],
+        [
+            f"{where} given their label",
+            percent(outcome["given_before"]),
+            percent(outcome["given_after"]),
+        ],
+        ["expected of them by content alone", "", "–" if expected is None else f"{expected:.1%}"],
+        ["other untrusted rows: same label from both", "", percent(outcome["agreement"])],
+    ]
+    return "## Before and after\n\n" + table(["", "before", "after"], rows)
 
 
 def _mapping_table(found: dict) -> str:

@@ -216,6 +216,7 @@ def reviews_case(reviews):
             reviews["dev"] if trusted is None else trusted,
             data.make(list(texts), [int(label) for label in labels], None),
             parts=Parts(flip=20, tune=20, held_out=20),
+            max_length=128,
             seed=seed,
         )
 

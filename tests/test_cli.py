@@ -8,6 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from bedkd import cli, data, experiments, models, presets
+from bedkd.cli.defend import AIM_MISSED, CANNOT_TELL
 from bedkd.conditions import Conditions
 from bedkd.files import locked
 from bedkd.training.fine_tune import TrainingConfig
@@ -30,11 +31,11 @@ def run():
 
 @pytest.fixture
 def result(run):
-    """Runs a command with --json that must succeed, and returns its one JSON object."""
+    """Runs a command with --json that must end with a status, and returns its one JSON object."""
 
-    def result(*words):
-        status, stdout, stderr = run(*words, "--json", "--quiet")
-        assert status == 0, stderr
+    def result(*words, status=0):
+        ended, stdout, stderr = run(*words, "--json", "--quiet")
+        assert ended == status, stderr
         return json.loads(stdout)
 
     return result
@@ -237,7 +238,16 @@ def test_detect_without_flags_judges_nothing(result, model, files, acting, tmp_p
     data.write(data.make(train["text"], train["label"], None), files / "train.csv")
     found = result(*detect(model, files, tmp_path / "a.csv", *acting))
     keys = {"output", "rows", "flagged", "threshold", "is_backdoored", "p_value", "examined"}
-    keys |= {"wording_auroc", "trigger_words", "min_detectable", "mapping_history"}
+    keys |= {
+        "verdict",
+        "cannot_tell",
+        "max_length",
+        "cut_share",
+        "wording_auroc",
+        "trigger_words",
+        "min_detectable",
+        "mapping_history",
+    }
     assert set(found) == keys
 
 
@@ -246,7 +256,7 @@ def weights(folder):
 
 
 def test_purify_reads_neither_flags_nor_test_rows(result, model, files, acting, tmp_path):
-    one = result(*purify(model, files, tmp_path / "one", *acting))
+    one = result(*purify(model, files, tmp_path / "one", *acting), status=AIM_MISSED)
     assert one["verdict"] == "backdoor suspected"
     assert weights(tmp_path / "one") != weights(model)
     inverted_flags(files)
@@ -258,7 +268,8 @@ def test_purify_reads_neither_flags_nor_test_rows(result, model, files, acting, 
         *(
             files if str(word).endswith("-clean.csv") or word == files / "train.csv" else word
             for word in words
-        )
+        ),
+        status=AIM_MISSED,
     )
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
     for record in (one, two):
@@ -269,7 +280,7 @@ def test_purify_reads_neither_flags_nor_test_rows(result, model, files, acting, 
 
 def test_purify_writes_checkpoint_and_reports(result, model, files, acting, tmp_path, task):
     out = tmp_path / "out"
-    found = result(*purify(model, files, out, *acting))
+    found = result(*purify(model, files, out, *acting), status=AIM_MISSED)
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert {**report, "output": str(out)} == found
     assert report["seed"] == 0
@@ -296,7 +307,7 @@ def test_an_interrupted_purify_leaves_no_output_and_goes_on(
     run, result, model, files, acting, tmp_path, monkeypatch
 ):
     whole, out = tmp_path / "whole", tmp_path / "out"
-    result(*purify(model, files, whole, *acting))
+    result(*purify(model, files, whole, *acting), status=AIM_MISSED)
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -309,7 +320,7 @@ def test_an_interrupted_purify_leaves_no_output_and_goes_on(
     assert not out.exists()
     partial = tmp_path / "out.partial"
     assert (partial / "distillation.safetensors").is_file()
-    result(*purify(model, files, out, *acting))
+    result(*purify(model, files, out, *acting), status=AIM_MISSED)
     assert weights(out) == weights(whole)
     assert not partial.exists()
 
@@ -328,9 +339,22 @@ def test_a_state_of_other_work_is_refused(
 
 
 def test_input_that_turns_out_bad_leaves_nothing(failure, model, files, acting, toy, tmp_path):
-    data.write(toy.rows(6), files / "dev-clean.csv")
-    assert "give at least 6" in failure(*purify(model, files, tmp_path / "out", *acting))
+    data.write(toy.rows(40, classes=4), files / "dev-clean.csv")
+    assert "row 2: label 2" in failure(*purify(model, files, tmp_path / "out", *acting))
     assert not list(tmp_path.glob("out*"))
+
+
+def test_without_a_verdict_there_is_a_report_and_no_model(result, model, files, toy, tmp_path):
+    data.write(toy.rows(6), files / "dev-clean.csv")
+    scores, out = tmp_path / "scores.csv", tmp_path / "out"
+    found = result(*detect(model, files, scores), status=CANNOT_TELL)
+    assert found["verdict"] == "cannot tell"
+    assert "only 3 rows of label 0; give at least 6" in found["cannot_tell"][0]
+    assert not scores.exists()
+    found = result(*purify(model, files, out, "--force"), status=CANNOT_TELL)
+    assert (found["verdict"], found["changed"]) == ("cannot tell", False)
+    assert {path.name for path in out.iterdir()} == {"report.json", "report.md"}
+    assert "only 3 rows of label 0" in (out / "report.md").read_text()
 
 
 def test_two_runs_into_one_output_refuse_each_other(failure, model, files, acting, tmp_path):
@@ -347,22 +371,24 @@ def test_methods_are_chosen_by_name(result, failure, model, files, tmp_path):
 
 
 def test_a_checkpoint_is_read_at_the_length_it_was_trained_with(
-    result, model, bert, checkpoint, files, acting, tmp_path
+    result, run, model, bert, checkpoint, files, acting, tmp_path
 ):
     backbone, out = checkpoint(bert, "backbone"), tmp_path / "short"
     train = ["train", "--train", files / "train.csv", "--backbone", backbone, "--output", out]
     result(*train, "--epochs", 1, "--max-length", 6)
-    found = result(*purify(out, files, tmp_path / "one", *acting))
+    scores = tmp_path / "scores.csv"
+    found = result(*detect(out, files, scores, *acting))
     assert found["max_length"] == 6
-    assert any("reach 6 tokens" in warning for warning in found["warnings"])
-    found = result(*purify(out, files, tmp_path / "two", *acting, "--max-length", 24))
-    assert found["max_length"] == 24
-    assert result(*purify(model, files, tmp_path / "three", *acting))["max_length"] == 32
+    assert found["cut_share"] > 0.5
+    assert "reach 6 tokens" in run(*detect(out, files, scores, *acting))[2]
+    found = result(*detect(out, files, scores, *acting, "--max-length", 24))
+    assert (found["max_length"], found["cut_share"]) == (24, 0)
+    assert result(*detect(model, files, scores, *acting))["max_length"] == 32
     # Another's checkpoint says only how many positions it has.
     config = json.loads((model / "config.json").read_text())
     del config["bedkd_max_length"]
     (model / "config.json").write_text(json.dumps(config))
-    assert result(*purify(model, files, tmp_path / "four", *acting))["max_length"] == 40
+    assert result(*detect(model, files, scores, *acting))["max_length"] == 40
 
 
 def evaluate(model, files, *options):

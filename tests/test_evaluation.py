@@ -9,6 +9,8 @@ from bedkd.errors import InputError
 from bedkd.evaluation import asr_by_word, evaluate
 
 KEYS = {
+    "max_length",
+    "cut_share",
     "cacc",
     "asr",
     "racc",
@@ -31,7 +33,8 @@ def test_a_backdoored_model_beside_its_reference(victim, reference, tokenizer, t
     )
     assert set(result) == KEYS
     assert json.loads(json.dumps(result)) == result
-    shares = [result[key] for key in KEYS if not key.endswith("by_class")]
+    others = {"racc_by_class", "racc_ceiling_by_class", "max_length", "cut_share"}
+    shares = [result[key] for key in KEYS - others]
     for share in [*shares, *result["racc_by_class"].values()]:
         assert set(share) == {"value", "low", "high", "n"}
         assert share["low"] <= share["value"] <= share["high"]
@@ -46,7 +49,8 @@ def test_a_backdoored_model_beside_its_reference(victim, reference, tokenizer, t
 def test_what_was_not_asked_for_is_none(victim, tokenizer, task):
     result = evaluate(victim, tokenizer, clean=task.clean["test"])
     assert set(result) == KEYS
-    assert {key for key, value in result.items() if value is not None} == {"cacc"}
+    given = {key for key, value in result.items() if value is not None}
+    assert given == {"cacc", "max_length", "cut_share"}
 
 
 def test_order_of_rows_does_not_matter(victim, tokenizer, task):

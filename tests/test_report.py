@@ -49,8 +49,13 @@ def test_evaluation_table_puts_floor_and_ceiling_beside():
 def purification(**changes):
     return {
         "verdict": "backdoor suspected",
+        "cannot_tell": [],
         "changed": True,
         "target_label": 1,
+        "target_name": "positive (1)",
+        "max_length": 64,
+        "cut_share": 0.0,
+        "outcome": outcome(),
         "rows": 100,
         "flagged": 20,
         "detection": detection(),
@@ -65,6 +70,20 @@ def purification(**changes):
         ],
         "repair": {"stopped": PLATEAU},
         "warnings": ["be careful"],
+        **changes,
+    }
+
+
+def outcome(**changes):
+    return {
+        "reached": True,
+        "accuracy_before": SHARE,
+        "accuracy_after": {**SHARE, "value": 0.964},
+        "given_before": {**SHARE, "value": 0.99},
+        "given_after": {**SHARE, "value": 0.123},
+        "held_out": True,
+        "expected_rate": 0.111,
+        "agreement": {**SHARE, "value": 0.913},
         **changes,
     }
 
@@ -85,7 +104,7 @@ def test_purification_report_says_what_was_done():
     for part in (
         "backdoor suspected",
         "20 of 100",
-        "target label: 1",
+        "target label: positive (1)",
         "3 of",
         "be careful",
         "0.93",
@@ -103,6 +122,8 @@ def test_purification_report_says_what_was_done():
         purification(
             changed=False,
             target_label=None,
+            target_name=None,
+            outcome=None,
             flagged=0,
             detection=detection(wording_auroc=None, examined=40),
             repair_rows=[],
@@ -136,7 +157,8 @@ def test_a_report_needs_no_figures_of_our_own_methods():
         purification(detection={}, repair={}, repair_history=[{"epoch": 1, "loss": 0.5}])
     )
     assert "20 of 100" in text
-    assert "## " not in text
+    assert "## Directional" not in text
+    assert "## Distillation" not in text
 
 
 def test_stored_measurements_are_found_from_below(tmp_path, monkeypatch):
@@ -150,3 +172,53 @@ def test_stored_measurements_are_found_from_below(tmp_path, monkeypatch):
     assert report.stored("clean-quick", tmp_path / "results") == report.stored("clean-quick")
     with pytest.raises(InputError, match="no folder results/other here or above"):
         report.stored("other")
+
+
+def test_before_and_after_stand_beside_each_other():
+    text = report.purification_markdown(purification())
+    accuracy, given, expected, agreement = (
+        next(line for line in text.splitlines() if what in line)
+        for what in ("accuracy on", "given their label |", "by content alone |", "same label")
+    )
+    assert accuracy.index("97.5 %") < accuracy.index("96.4 %")
+    assert given.index("99.0 %") < given.index("12.3 %")
+    assert "11.1%" in expected
+    assert "91.3 %" in agreement
+    assert "did not reach its aim" not in text
+
+
+def test_a_repair_that_missed_its_aim_says_so_first():
+    missed = outcome(reached=False, given_after={**SHARE, "value": 0.62})
+    text = report.purification_markdown(purification(outcome=missed))
+    head = text[: text.index("are flagged as poisoned")]
+    assert "did not reach its aim" in head
+    assert "62%" in head
+    assert "11%" in head
+
+
+def test_without_a_verdict_the_report_names_what_is_missing_and_promises_nothing():
+    text = report.purification_markdown(
+        purification(
+            verdict="cannot tell",
+            cannot_tell=["no trusted row has label 3", "too few"],
+            changed=False,
+            target_label=None,
+            target_name=None,
+            outcome=None,
+            detection={},
+            repair_history=[],
+        )
+    )
+    assert "**Verdict: cannot tell.**" in text
+    assert "* no trusted row has label 3." in text
+    assert "* too few." in text
+    assert "flagged" not in text
+
+
+def test_words_of_strangers_are_made_harmless():
+    words = ["\x1b[31m", "a`b", "\u202e", "x" * 100]
+    text = report.purification_markdown(purification(detection=detection(trigger_words=words)))
+    line = next(line for line in text.splitlines() if "have in common" in line)
+    assert line.isprintable()
+    assert line.count("`") == 2 * len(words)
+    assert "x" * 41 not in line

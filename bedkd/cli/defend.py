@@ -41,6 +41,9 @@ MaxLength = Annotated[
 ]
 File = Annotated[Path, typer.Option(help="CSV, TSV or JSONL; or a folder `bedkd poison` wrote.")]
 
+# Exit statuses beside 0, 2 (bad input) and 130 (interrupted).
+CANNOT_TELL, AIM_MISSED = 3, 4
+
 
 def named(kind: str, name: str, among: Mapping[str, Any]) -> Any:
     """The entry of that name, made.
@@ -70,6 +73,14 @@ def _case(
     loaded, tokenizer = models.load_checkpoint(model)
     length = max_length or models.max_length(loaded, tokenizer)
     return Case(loaded, tokenizer, clean, rows, preset.parts, length, seed), rows
+
+
+def _exit(verdict: str, reached: bool = True) -> None:
+    """End with a status of its own where there is no verdict, or the repair missed its aim."""
+    if verdict == "cannot tell":
+        raise typer.Exit(CANNOT_TELL)
+    if not reached:
+        raise typer.Exit(AIM_MISSED)
 
 
 def train(
@@ -127,7 +138,10 @@ def detect(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Score every untrusted row; larger scores are more suspicious."""
+    """Score every untrusted row; larger scores are more suspicious.
+
+    Exit status 3: cannot tell, something is missing; it is named, and no file is written.
+    """
     with console(quiet, as_json) as out:
         if output.is_dir():
             raise InputError(f"output {output}: this is a folder; give a file such as scores.csv")
@@ -137,27 +151,35 @@ def detect(
             found, notes = run_detector(case, preset.detector, run)
             for note in notes:
                 out.say(f"Note: {note}")
-            if runtime.is_main_process():
+            if runtime.is_main_process() and not found.cannot_tell:
                 with atomic_text(output) as handle:
                     writer = csv.writer(handle, lineterminator="\n")
                     writer.writerow(["row", "score", "flagged"])
                     for row, score in enumerate(found.scores):
                         writer.writerow([row, f"{score:.6f}", int(found.flagged[row])])
-        out.finish(*_detected(found, rows, output))
+        out.finish(*_detected(found, case, rows, output))
+    _exit(found.verdict)
 
 
-def _detected(found: Detection, rows: Dataset, output: Path) -> tuple[dict, str]:
+def _detected(found: Detection, case: Case, rows: Dataset, output: Path) -> tuple[dict, str]:
     """The result of ``bedkd detect``, as JSON and as text."""
     result = {
         "output": str(output),
+        "verdict": found.verdict,
+        "cannot_tell": found.cannot_tell,
         "rows": len(rows),
         "flagged": int(found.flagged.sum()),
         "threshold": found.threshold if np.isfinite(found.threshold) else None,
+        "max_length": case.max_length,
+        "cut_share": case.cut_share,
         "is_backdoored": found.is_backdoored,
         "p_value": found.p_value,
         **found.details,
     }
-    text = f"{result['flagged']} of {len(rows)} rows flagged; scores in {output}."
+    text = f"Verdict: {found.verdict}."
+    if found.cannot_tell:
+        return result, "\n* ".join([f"{text} What is missing:", *found.cannot_tell])
+    text += f" {result['flagged']} of {len(rows)} rows flagged; scores in {output}."
     if examined := found.details.get("examined"):
         text += f"\nScores left the case open: {examined} rows were probed for triggers."
     # Flags judge the finished scores; nothing above has seen them.
@@ -187,7 +209,11 @@ def purify(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Find poisoned rows and take the backdoor out; write a checkpoint and a report."""
+    """Find poisoned rows and take the backdoor out; write a checkpoint and a report.
+
+    Exit status 3: cannot tell, something is missing; the report names it. 4: the repair did not
+    reach its aim; the report says by how much.
+    """
     with console(quiet, as_json) as out:
         fresh(output)
         preset = _chosen(config, detector, repair)
@@ -201,13 +227,16 @@ def purify(
             text = report.purification_markdown(summary)
             if runtime.is_main_process():
                 with atomic_folder(output) as staging:
-                    if result.changed:
+                    if result.detection.cannot_tell:
+                        pass  # a copy in a folder of this name would look like a clean model
+                    elif result.changed:
                         models.save_checkpoint(result.model, case.tokenizer, staging)
                     else:
                         models.copy_checkpoint(model, case.model, case.tokenizer, staging)
                     (staging / "report.md").write_text(text, encoding="utf-8")
                     write_json(summary, staging / "report.json")
         out.finish({"output": str(output), **summary}, text + f"\nWritten to {output}.")
+    _exit(result.verdict, result.outcome is None or result.outcome.reached)
 
 
 def evaluate(

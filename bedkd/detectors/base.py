@@ -27,6 +27,7 @@ class Detection:
             take. Default: ``scores``.
         details: the method's own figures, as JSON; shown in the report.
         evidence: the scores' parts by name, each (N,), where the method has parts.
+        cannot_tell: what is missing for any verdict, one sentence each; empty where there is one.
     """
 
     scores: np.ndarray
@@ -37,10 +38,25 @@ class Detection:
     repair_scores: np.ndarray | None = None
     details: dict = field(default_factory=dict)
     evidence: dict[str, np.ndarray] = field(default_factory=dict)
+    cannot_tell: list[str] = field(default_factory=list)
 
     def __post_init__(self):
         if self.repair_scores is None:
             object.__setattr__(self, "repair_scores", self.scores)
+
+    @classmethod
+    def undecided(cls, case: Case, reasons: list[str]) -> Detection:
+        """No verdict on a case: all scores are 0 and no row is flagged."""
+        count = len(case.untrusted)
+        nobody = np.zeros(count, bool)
+        return cls(np.zeros(count), nobody, float("inf"), False, cannot_tell=reasons)
+
+    @property
+    def verdict(self) -> str:
+        """``backdoor suspected``, ``no evidence of a backdoor`` or ``cannot tell``."""
+        if self.cannot_tell:
+            return "cannot tell"
+        return "backdoor suspected" if self.is_backdoored else "no evidence of a backdoor"
 
 
 class Detector(Protocol):
@@ -69,6 +85,10 @@ class Detector(Protocol):
                 ``label``, ``case.divided`` the trusted rows, ``case.suspect`` the model on the
                 accelerator's device.
             run: where long work may keep its state.
+
+        Returns:
+            A verdict with scores; or :meth:`Detection.undecided`, before any long work, where the
+            rows are too few for the method (see :func:`too_few`).
         """
         ...
 
@@ -113,6 +133,31 @@ def min_detectable(null: int, rows: int, fdr: float) -> int:
         100
     """
     return math.ceil(rows / ((null + 1) * fdr))
+
+
+def too_few(null: int, rows: int, fdr: float, min_flagged: int = 1) -> list[str]:
+    """Why :func:`fdr_threshold` could not flag enough rows whatever their scores; empty if it
+    could.
+
+    Args:
+        null, rows, fdr: as in :func:`min_detectable`.
+        min_flagged: minimum number of flagged rows for the verdict "backdoored".
+
+    Example:
+        >>> too_few(null=199, rows=1000, fdr=0.05)
+        []
+        >>> too_few(null=8, rows=600, fdr=0.05)[0]
+        '8 trusted rows to compare with: at a false discovery rate of 0.05 no number of poisoned rows could be noticed; it takes at least 19'
+    """  # noqa: E501
+    if rows < min_flagged:
+        return [f"{rows} untrusted rows: a verdict needs {min_flagged} flagged ones; give more"]
+    if min_detectable(null, rows, fdr) > rows:
+        needed = math.ceil(1 / fdr) - 1
+        return [
+            f"{null} trusted rows to compare with: at a false discovery rate of {fdr:g} no number "
+            f"of poisoned rows could be noticed; it takes at least {needed}"
+        ]
+    return []
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bedkd.case import Case
-from bedkd.detectors.base import Detection, Evidence, min_detectable
+from bedkd.detectors.base import Detection, Evidence, min_detectable, too_few
 from bedkd.detectors.content import Content
 from bedkd.detectors.directional_mapping import DirectionalMapping, p_value
 from bedkd.detectors.trigger_probe import TriggerProbe
@@ -54,6 +54,8 @@ class BeDKDDetector:
 
     def detect(self, case: Case, run: Run = Run()) -> Detection:
         """Score, flag, and judge the model."""
+        if missing := self.missing(case):
+            return Detection.undecided(case, missing)
         behaviour, mapped = self.mapping.evidence(case, run)
         content = self.content.evidence(case) if self.content else None
         wording, auroc = self._wording(case, behaviour + content)
@@ -106,6 +108,14 @@ class BeDKDDetector:
             details=details,
             evidence={name: piece.untrusted for name, piece in pieces.items() if piece is not None},
         )
+
+    def missing(self, case: Case) -> list[str]:
+        """Why neither scores nor probe could be enough; known before the student is trained."""
+        null = len(case.divided.tune) + len(case.divided.held_out)
+        missing = too_few(null, len(case.untrusted), self.fdr, self.min_flagged)
+        if missing and self.wording and self.probe and not self.probe.missing(case):
+            return []
+        return missing
 
     def _wording(self, case: Case, others: Evidence) -> tuple[Evidence | None, float | None]:
         """Wording evidence, learnt generously from what the other evidence says, then strictly from

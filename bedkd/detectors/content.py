@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
 
 from bedkd.case import Case
-from bedkd.detectors.base import Detection, Evidence, log_odds
+from bedkd.detectors.base import Detection, Evidence, log_odds, too_few
 from bedkd.run import Run
 
 
@@ -63,6 +63,9 @@ class Content:
 
     def detect(self, case: Case, run: Run = Run()) -> Detection:
         """Flag rows whose content does not support their label: label errors too."""
+        counts = len(case.divided.all), len(case.untrusted)
+        if missing := too_few(*counts, self.fdr, self.min_flagged):
+            return Detection.undecided(case, missing)
         found = self.evidence(case)
         flagged = found.flag(self.fdr)
         enough = int(flagged.sum()) >= self.min_flagged

@@ -19,7 +19,14 @@ from scipy.stats import false_discovery_control
 from transformers import PreTrainedModel
 
 from bedkd.case import Case
-from bedkd.detectors.base import Detection, Evidence, fdr_threshold, log_odds, min_detectable
+from bedkd.detectors.base import (
+    Detection,
+    Evidence,
+    fdr_threshold,
+    log_odds,
+    min_detectable,
+    too_few,
+)
 from bedkd.errors import InputError
 from bedkd.run import Run
 from bedkd.training.loop import Trainer
@@ -166,6 +173,11 @@ class DirectionalMapping:
     def _done(self, state: dict) -> bool:
         return self.patience is not None and state["bad_epochs"] >= self.patience
 
+    def missing(self, case: Case) -> list[str]:
+        """Why no score of this case could be enough; known before the student is trained."""
+        null = len(case.divided.tune) + len(case.divided.held_out)
+        return too_few(null, len(case.untrusted), self.fdr, self.min_flagged)
+
     def map(self, case: Case, run: Run = Run()) -> Mapped:
         """Fit the student and compare it with the suspect model on all rows."""
         student, history = self.fit(case, run)
@@ -200,6 +212,8 @@ class DirectionalMapping:
 
     def detect(self, case: Case, run: Run = Run()) -> Detection:
         """Flag rows by the mapping student alone."""
+        if self.gamma is None and (missing := self.missing(case)):
+            return Detection.undecided(case, missing)
         mapped = self.map(case, run)
         fits, clean = mapped.untrusted.fits_label, mapped.null.fits_label
         sign, name = (1, "p_given") if self.score == "given-label" else (-1, "distance")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from bedkd.case import Case
-from bedkd.detectors.base import Detection, Evidence, fdr_threshold, min_detectable
+from bedkd.detectors.base import Detection, Evidence, fdr_threshold, min_detectable, too_few
 from bedkd.detectors.wording import Wording
 from bedkd.errors import InputError
 from bedkd.run import Run
@@ -180,8 +180,15 @@ class TriggerProbe:
                 ), details
         return None, details
 
+    def missing(self, case: Case) -> list[str]:
+        """Why probing could confirm nothing; known before."""
+        null, rows = (min(self.rows, len(d)) for d in (case.divided.all, case.untrusted))
+        return too_few(null, rows, self.fdr, self.min_flagged)
+
     def detect(self, case: Case, run: Run = Run()) -> Detection:
         """Probe rows in random order: the probe as a detector of its own."""
+        if missing := self.missing(case):
+            return Detection.undecided(case, missing)
         encoded = case.encoded_untrusted
         eligible = predict(case.suspect, encoded).labels == encoded.labels
         order = np.random.default_rng(case.seed).random(len(eligible))

@@ -21,7 +21,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from bedkd.case import Case
-from bedkd.detectors.base import Detection, Evidence, least_suspicious
+from bedkd.detectors.base import Detection, Evidence, least_suspicious, too_few
 from bedkd.detectors.content import folds
 from bedkd.run import Run
 
@@ -73,6 +73,9 @@ class Wording:
 
     def detect(self, case: Case, run: Run = Run()) -> Detection:
         """Flag rows that are written as no trusted row is; all rows are seeds."""
+        counts = len(case.divided.all), len(case.untrusted)
+        if missing := too_few(*counts, self.fdr, self.min_seeds):
+            return Detection.undecided(case, missing)
         everything = np.ones(len(case.untrusted), bool)
         found, auroc = self.evidence(case, everything, np.zeros(len(case.untrusted)))
         flagged = found.flag(self.fdr)

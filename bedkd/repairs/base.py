@@ -22,12 +22,14 @@ class Repaired:
         history: one record a cycle or epoch, as JSON.
         rows: indices of the untrusted rows that the repair used as poisoned ones.
         details: the method's own figures, as JSON; shown in the report.
+        held_out: those of ``rows`` that it did not train on, on which the repair can be judged.
     """
 
     model: PreTrainedModel
     history: list[dict]
     rows: np.ndarray = field(default_factory=lambda: np.empty(0, int))
     details: dict = field(default_factory=dict)
+    held_out: np.ndarray = field(default_factory=lambda: np.empty(0, int))
 
 
 class Repair(Protocol):

@@ -164,7 +164,7 @@ class AdversarialDistillation:
         if stopping.reason == PLATEAU:
             student.load_state_dict(stopping.mean_weights(), strict=False)
         details = {"stopped": stopping.reason or MAX_CYCLES, "held_out_flagged": work.n_held_out}
-        return Repaired(student, history, rows, details)
+        return Repaired(student, history, rows, details, work.held_out)
 
 
 class _Work:
@@ -182,6 +182,7 @@ class _Work:
         self.n_held_out = len(rows) // 4 if settings.stop_margin is not None else 0
         used = order[self.n_held_out :]
         kept = order[: self.n_held_out] if self.n_held_out else used
+        self.held_out = rows[order[: self.n_held_out]]
         flagged = case.untrusted.select(rows)
         self.guard = case.encoded(case.divided.held_out, "the held-out trusted set")
         self.monitored = case.encoded(flagged.select(kept), "the flagged rows")

@@ -126,12 +126,20 @@ def encode(
     """
     if len(dataset) == 0:
         raise InputError(f"{what} is empty; give at least one row")
-    labels = np.asarray(dataset["label"][:], int)
-    classes = model.config.num_labels
+    check_labels(model, dataset, what)
+    return EncodedTexts(tokenizer, dataset["text"][:], dataset["label"][:], max_length)
+
+
+def check_labels(model: PreTrainedModel, dataset: Dataset, what: str) -> None:
+    """Make sure that the model knows every label.
+
+    Raises:
+        InputError: names the first row whose label is outside the model's classes.
+    """
+    labels, classes = np.asarray(dataset["label"][:], int), model.config.num_labels
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise InputError(
             f"{what}, row {wrong[0]}: label {labels[wrong[0]]}, but the model has classes "
             f"0 to {classes - 1}"
         )
-    return EncodedTexts(tokenizer, dataset["text"][:], labels, max_length)

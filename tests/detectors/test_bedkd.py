@@ -22,7 +22,9 @@ FLIP, M = 40, 240
 def held(toy):
     """A case of toy rows whose model is never asked."""
     unused = SimpleNamespace(config=SimpleNamespace(num_labels=2))
-    return Case(unused, None, toy.rows(M, 5), toy.rows(N, 6), parts=Parts(20, 50, 50))
+    return Case(
+        unused, None, toy.rows(M, 5), toy.rows(N, 6), parts=Parts(20, 50, 50), max_length=32
+    )
 
 
 @dataclass(frozen=True)

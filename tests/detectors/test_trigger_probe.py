@@ -67,7 +67,7 @@ def planted_case(toy, classes=2, fits_label=None, trusted=None, untrusted=None, 
     unused = SimpleNamespace(config=SimpleNamespace(num_labels=classes))
     trusted = toy.rows(60 * classes, 5, classes=classes) if trusted is None else trusted
     untrusted = toy.rows(100, 6) if untrusted is None else untrusted
-    case = Case(unused, None, trusted, untrusted, parts=parts or Parts(20, 20, 20))
+    case = Case(unused, None, trusted, untrusted, parts=parts or Parts(20, 20, 20), max_length=32)
     count = len(case.divided.all)
     vars(case)["fits_label"] = np.ones(count, bool) if fits_label is None else fits_label(case)
     return case
