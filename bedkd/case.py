@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -205,6 +206,15 @@ class Case:
     def labels(self) -> np.ndarray:
         """Given labels of the untrusted rows, (N,)."""
         return np.asarray(self.untrusted["label"][:], int)
+
+    @cached_property
+    def draws(self) -> np.ndarray:
+        """A random number of each untrusted row, (N,), 0 to 1, from seed, text and label: it stays
+        with the row in whatever order the rows come."""
+        rows = zip(self.labels, self.untrusted["text"][:], strict=True)
+        keys = (f"{self.seed} {y} {text}".encode("utf-8", "surrogatepass") for y, text in rows)
+        digests = b"".join(hashlib.blake2b(key, digest_size=8).digest() for key in keys)
+        return np.frombuffer(digests, "<u8") / 2**64
 
     @cached_property
     def trusted_labels(self) -> np.ndarray:

@@ -207,13 +207,13 @@ class Evidence:
         return (self.untrusted >= self.threshold(fdr)) & self.eligible
 
 
-def least_suspicious(scores: np.ndarray) -> np.ndarray:
-    """Indices of the less suspicious half of N rows.
+def least_suspicious(scores: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Indices of the less suspicious half of N rows; ``draws`` (N,) decide between equal scores.
 
-    >>> least_suspicious(np.array([0.3, 0.1, 0.9, 0.2])).tolist()
-    [1, 3]
+    >>> least_suspicious(np.array([0.3, 0.1, 0.3, 0.9]), np.array([0.5, 0.2, 0.1, 0.8])).tolist()
+    [1, 2]
     """
-    return np.argsort(scores, kind="stable")[: len(scores) // 2]
+    return np.lexsort((draws, scores))[: len(scores) // 2]
 
 
 def log_odds(p: np.ndarray) -> np.ndarray:

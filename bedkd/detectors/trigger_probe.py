@@ -152,7 +152,7 @@ class TriggerProbe:
 
         def next_rows(order: np.ndarray) -> np.ndarray:
             left = np.flatnonzero(evidence.eligible & np.isneginf(rates))
-            return left[np.argsort(-order[left], kind="stable")][: self.rows]
+            return left[np.lexsort((case.draws[left], -order[left]))][: self.rows]
 
         some = usable[np.random.default_rng(case.seed).permutation(len(usable))[: self.rows]]
         clean = case.divided.all.select(some)["text"][:]
@@ -191,10 +191,9 @@ class TriggerProbe:
             return Detection.undecided(case, missing)
         encoded = case.encoded_untrusted
         eligible = predict(case.suspect, encoded).labels == encoded.labels
-        order = np.random.default_rng(case.seed).random(len(eligible))
         trusted = np.zeros(len(case.divided.all))
         found, details = self.confirm(
-            case, Evidence(order, eligible, trusted, case.fits_label), run
+            case, Evidence(case.draws, eligible, trusted, case.fits_label), run
         )
         if found is not None:
             return found

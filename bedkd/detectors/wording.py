@@ -63,7 +63,7 @@ class Wording:
         answers = []
         for label in {int(counts.argmax()), *np.flatnonzero(counts >= least).tolist()}:
             suspects = np.flatnonzero(seeds & (case.labels == label))
-            presumed_clean = np.setdiff1d(least_suspicious(scores), suspects)
+            presumed_clean = np.setdiff1d(least_suspicious(scores, case.draws), suspects)
             answers.append(two_sample_test(case, suspects, presumed_clean, label))
         # Seeds without anything in common are no backdoor of their own.
         best = max(answers, key=lambda answer: answer[1])
@@ -100,6 +100,10 @@ def two_sample_test(
         against trusted rows, the lower of two: against those of ``label`` and against the others.
         Near 0.5 the suspects have nothing in common that clean rows lack.
     """
+    # Which fold a row falls into must not depend on where it stands.
+    suspects, presumed_clean = (
+        rows[np.argsort(case.draws[rows], kind="stable")] for rows in (suspects, presumed_clean)
+    )
     untrusted = np.asarray(case.untrusted["text"][:], object)
     trusted = np.asarray(case.divided.all["text"][:], object)
     texts = np.concatenate([untrusted[suspects], trusted, untrusted[presumed_clean]])

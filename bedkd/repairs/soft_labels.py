@@ -24,7 +24,7 @@ def soft_labels(case: Case, detection: Detection) -> np.ndarray:
     """
     flagged = np.flatnonzero(detection.flagged)
     doubtful = np.flatnonzero(detection.flagged | np.isneginf(detection.repair_scores))
-    presumed_clean = np.setdiff1d(least_suspicious(detection.scores), doubtful)
+    presumed_clean = np.setdiff1d(least_suspicious(detection.scores, case.draws), doubtful)
     found = _classify(case, case.embeddings, presumed_clean)
     if not (detection.is_backdoored and len(flagged)):
         return found

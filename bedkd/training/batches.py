@@ -103,8 +103,12 @@ class EncodedTexts:
             yield batches[index]
 
     def by_length(self, batch_size: int) -> list[np.ndarray]:
-        """All rows once in batches, the longest first, so that memory runs out at once or never."""
-        order = np.argsort(self.lengths, kind="stable")[::-1]
+        """All rows once in batches, the longest first, so that memory runs out at once or never.
+
+        Rows of one length are sorted by their tokens: then the batches, and with them the last
+        digits of what a model computes, do not depend on the order of rows.
+        """
+        order = np.array(sorted(range(len(self)), key=lambda i: (-self.lengths[i], self.ids[i])))
         return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 

@@ -46,7 +46,7 @@ def predict(
 ) -> Prediction:
     """Predict all rows, in order of length; the result is in row order, in every process.
 
-    The model's own mode (training or evaluation) is restored; its weights are not touched. Always
+    Every part's own mode (training or evaluation) is restored; the weights are not touched. Always
     in single precision: with the eight bits of bf16 different rows would get equal scores. Several
     processes share the batches.
 
@@ -54,7 +54,7 @@ def predict(
         InputError: a prediction is not finite.
     """
     batches = rows.by_length(batch_size)
-    was_training = model.training
+    modes = [(part, part.training) for part in model.modules()]
     model.eval()
     found: list[tuple] = []
     try:
@@ -64,7 +64,8 @@ def predict(
                 found.append(_answers(model, rows, batches[number], hidden))
                 bar.update(len(batches[number]))
     finally:
-        model.train(was_training)
+        for part, training in modes:
+            part.training = training
     logits = np.zeros((len(rows), model.config.num_labels), np.float32)
     states: list[np.ndarray] | None = [np.empty(0)] * len(rows) if hidden else None
     for indices, values, last in runtime.gathered(found):

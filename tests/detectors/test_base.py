@@ -116,7 +116,10 @@ def test_evidence_adds_up_and_keeps_every_restriction():
 
 
 def test_the_less_suspicious_half():
-    assert sorted(least_suspicious(np.array([4.0, -1, 3, 0, 9]))) == [1, 3]
+    scores, draws = np.array([4.0, -1, 3, 0, 9]), np.linspace(0, 1, 5)
+    assert sorted(least_suspicious(scores, draws)) == [1, 3]
+    # Between equal scores the draw decides, not the place.
+    assert sorted(least_suspicious(np.zeros(5), draws[::-1])) == [3, 4]
 
 
 def test_a_repair_takes_rows_by_score_unless_told_otherwise():

@@ -1,0 +1,41 @@
+"""The lab of the common checks."""
+
+import pytest
+
+pytest.register_assert_rewrite("checks")
+
+from datasets import DatasetDict, concatenate_datasets  # noqa: E402
+from lab import Lab, World  # noqa: E402
+
+from bedkd import attacks, data  # noqa: E402
+from bedkd.training.fine_tune import fine_tune  # noqa: E402
+
+# An empty text, a blank one, one word, and more than the model reads. They belong to class 0.
+ODD = data.make(["", " ", "dull", "word1", "slow " * 60], [0] * 5, False)
+
+
+@pytest.fixture(scope="session")
+def lab(toy, tokenizer):
+    """Worlds of two and four labels, of an encoder and a decoder, poisoned and honest."""
+
+    def world(make, classes=2, honest=False):
+        splits = DatasetDict(
+            train=toy.rows(160 * classes, 11, classes=classes),
+            dev=concatenate_datasets([toy.rows(40 * classes, 12, classes=classes), ODD]),
+        )
+        trigger = attacks.BadNets(words=("cf",))
+        task = attacks.build_task(splits, trigger, rate=0.35, target=0, seed=0)
+        trained_on = splits["train"] if honest else task.train
+        model = make(tokenizer, classes)
+        fine_tune(model, tokenizer, trained_on, toy.training, seed=0)
+        untrusted = concatenate_datasets([trained_on.select(range(120)), ODD])
+        return World(model, tokenizer, splits["dev"], untrusted)
+
+    return Lab(
+        {
+            "victim": world(toy.bert),
+            "four labels": world(toy.bert, classes=4),
+            "decoder": world(toy.llama),
+            "honest": world(toy.bert, honest=True),
+        }
+    )
