@@ -24,7 +24,7 @@ def evaluate(
     poisoned: Dataset | None = None,
     triggered: Dataset | None = None,
     reference: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
-    multi_target: bool = False,
+    target: int | str | None = None,
     max_length: int | None = None,
     progress: bool = False,
 ) -> dict:
@@ -35,7 +35,8 @@ def evaluate(
         poisoned: triggered *non-target* rows that carry the target label.
         triggered: triggered rows of all classes with true labels.
         reference: a model trained without poison and its tokenizer.
-        multi_target: the attack has several target labels, and so has ``poisoned``.
+        target: the target label, which every row of ``poisoned`` must carry; None takes it from
+            there; ``"several"`` for an attack with several target labels.
         max_length: longer texts are cut, in tokens; by default where each model cuts them, see
             :func:`bedkd.models.max_length`.
 
@@ -46,15 +47,11 @@ def evaluate(
         is None. Every share has ``value, low, high, n`` (95 % Wilson interval).
 
     Raises:
-        InputError: an empty set, labels the model does not know, or several labels in
-            ``poisoned`` without ``multi_target``.
+        InputError: an empty set, labels the model does not know, or a ``poisoned`` set whose rows
+            do not carry the target label: several labels, or their true ones.
     """
-    if poisoned is not None and len(set(poisoned["label"])) > 1 and not multi_target:
-        raise InputError(
-            "the poisoned set holds several labels; it must carry the target label in every row "
-            "(rows with true labels belong to the triggered set; an attack with several targets "
-            "has to be announced, with multi_target=True or --multi-target)"
-        )
+    if poisoned is not None:
+        _check_target(poisoned, triggered, target)
     result: dict = {}
     for prefix, judged in (("", (model, tokenizer)), ("reference", reference)):
         if judged is None:
@@ -79,6 +76,35 @@ def evaluate(
             }
         )
     return result
+
+
+def _check_target(poisoned: Dataset, triggered: Dataset | None, target: int | str | None) -> None:
+    """An ASR of zero is what rows with true labels would give: refuse them."""
+    labels = poisoned["label"][:]
+    if target == "several":
+        pass
+    elif target is not None and set(labels) - {target}:
+        row = next(i for i, label in enumerate(labels) if label != target)
+        raise InputError(
+            f"the poisoned set, row {row}: label {labels[row]}, but the target is {target}; poisoned "
+            "rows carry the target label (rows with true labels belong to the triggered set)"
+        )
+    elif len(set(labels)) > 1:
+        raise InputError(
+            "the poisoned set holds several labels; it must carry the target label in every row "
+            "(rows with true labels belong to the triggered set; an attack with several targets "
+            "has to be announced, with target='several' or --multi-target)"
+        )
+    if triggered is None:
+        return
+    true = dict(zip(triggered["text"], triggered["label"], strict=True))
+    rows = enumerate(zip(poisoned["text"], labels, strict=True))
+    same = [i for i, (text, label) in rows if true.get(text) == label]
+    if len(same) > len(labels) / 2:
+        raise InputError(
+            f"the poisoned set, row {same[0]}: label {labels[same[0]]} is the row's true label in "
+            "the triggered set; give rows of other classes, with the target label"
+        )
 
 
 def _shares(model, tokenizer, clean, poisoned, triggered, max_length, progress) -> dict:

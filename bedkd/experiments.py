@@ -265,7 +265,7 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
         poisoned=built.poisoned_test,
         triggered=built.triggered,
         reference=reference,
-        multi_target=_multi_target(built),
+        target=_target(built),
         max_length=cell.training.max_length,
         progress=progress,
     )
@@ -278,8 +278,8 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
     }
 
 
-def _multi_target(built: attacks.PoisonedTask) -> bool:
-    return isinstance(built.trigger, attacks.MultiTarget)
+def _target(built: attacks.PoisonedTask) -> str | None:
+    return "several" if isinstance(built.trigger, attacks.MultiTarget) else None
 
 
 def named_rows(rows_from: str, flags: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -346,7 +346,7 @@ def _judged(
         clean=built.clean["test"],
         poisoned=built.poisoned_test,
         triggered=built.triggered,
-        multi_target=_multi_target(built),
+        target=_target(built),
         max_length=length,
         progress=progress,
     )

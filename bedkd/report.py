@@ -99,7 +99,13 @@ def evaluation_markdown(result: dict) -> str:
     ceilings = result["racc_ceiling_by_class"] or {}
     for label, share in (result["racc_by_class"] or {}).items():
         rows.append([f"RACC, class {label}", percent(share), percent(ceilings.get(label))])
-    return table(["measure", "model", "trained without poison"], rows)
+    read = read_up_to(result["max_length"], result["cut_share"], "texts")
+    return table(["measure", "model", "trained without poison"], rows) + f"\n{read}\n"
+
+
+def read_up_to(max_length: int, cut_share: float, what: str) -> str:
+    """How much of the texts the model has seen."""
+    return f"Texts were read up to {max_length} tokens; {cut_share:.1%} of the {what} reach that."
 
 
 def purification_markdown(report: dict) -> str:
@@ -128,8 +134,7 @@ def _found(report: dict) -> str:
         if (outcome := report["outcome"]) is not None and not outcome["reached"]:
             lines += [f"**The repair did not reach its aim.** {_missed(outcome)}", ""]
         lines += _evidence(report)
-    length, cut = report["max_length"], report["cut_share"]
-    lines.append(f"Texts were read up to {length} tokens; {cut:.1%} of the untrusted reach that.")
+    lines.append(read_up_to(report["max_length"], report["cut_share"], "untrusted rows"))
     lines += [f"\n> Note: {warning}." for warning in report["warnings"]]
     return "\n".join(lines) + "\n"
 

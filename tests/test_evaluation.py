@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from bedkd import data
@@ -69,7 +70,7 @@ def test_bad_sets_are_named(victim, tokenizer, task, toy):
     clean, empty = task.clean["test"], data.make([], [], False)
     with pytest.raises(InputError, match="poisoned set holds several labels"):
         evaluate(victim, tokenizer, clean=clean, poisoned=task.triggered)
-    judged = evaluate(victim, tokenizer, clean=clean, poisoned=task.triggered, multi_target=True)
+    judged = evaluate(victim, tokenizer, clean=clean, poisoned=task.triggered, target="several")
     right = evaluate(victim, tokenizer, clean=task.triggered)
     assert judged["asr"]["value"] == right["cacc"]["value"]  # each row against its own label
     for name in ("clean", "poisoned", "triggered"):
@@ -94,3 +95,25 @@ def test_asr_word_by_word(victim, tokenizer, task):
     # A sentence counts where its words stand together.
     other = data.make(["I watch  this movie", "I watch a movie this"], [1, 1], True)
     assert asr_by_word(victim, tokenizer, other, ["watch this"])["watch this"]["n"] == 1
+
+
+def test_poisoned_rows_with_their_true_labels_are_refused(victim, tokenizer, task):
+    clean, triggered = task.clean["test"], task.triggered
+    negatives = triggered.filter(lambda row: row["label"] == 0)  # what an ASR of 0 looks like
+    with pytest.raises(InputError, match="row 0: label 0 is the row's true label"):
+        evaluate(victim, tokenizer, clean=clean, poisoned=negatives, triggered=triggered)
+    with pytest.raises(InputError, match="row 0: label 0, but the target is 1"):
+        evaluate(victim, tokenizer, clean=clean, poisoned=negatives, target=1)
+    found = evaluate(
+        victim, tokenizer, clean=clean, poisoned=task.poisoned_test, triggered=triggered, target=1
+    )
+    assert found["asr"]["value"] > 0.9
+
+
+def test_texts_are_read_as_far_as_the_model_reads(victim, tokenizer, task):
+    clean = task.clean["test"]
+    found = evaluate(victim, tokenizer, clean=clean)
+    assert (found["max_length"], found["cut_share"]) == (32, 0.0)  # what it was trained with
+    found = evaluate(victim, tokenizer, clean=clean, max_length=6)
+    lengths = np.array([len(text.split()) + 2 for text in clean["text"]])
+    assert found["cut_share"] == (lengths >= 6).mean() > 0

@@ -38,12 +38,14 @@ def test_evaluation_table_puts_floor_and_ceiling_beside():
         ["asr", "racc", "racc_by_class", "cacc_reference", "asr_floor", "racc_ceiling"]
     )
     result = {"cacc": SHARE, **empty, "racc_ceiling_by_class": None}
+    result |= {"max_length": 64, "cut_share": 0.03}
     result |= {"asr": SHARE, "asr_floor": low, "racc_by_class": {"1": SHARE}}
     text = report.evaluation_markdown(result)
     assert columns(text) == {4}
     asr = next(line for line in text.splitlines() if "ASR" in line)
     assert asr.index("97.5 %") < asr.index("4.1 %")
     assert "RACC, class 1" in text
+    assert "up to 64 tokens; 3.0% of the texts" in text
 
 
 def purification(**changes):

@@ -245,6 +245,9 @@ def evaluate(
     poisoned: Annotated[Path | None, typer.Option(help="Non-target rows, target label.")] = None,
     triggered: Annotated[Path | None, typer.Option(help="All classes, true labels.")] = None,
     reference_model: Annotated[str | None, typer.Option(help="Trained without poison.")] = None,
+    target: Annotated[
+        int | None, typer.Option(help="Target label, which every poisoned row must carry.")
+    ] = None,
     multi_target: Annotated[
         bool,
         typer.Option(
@@ -269,7 +272,7 @@ def evaluate(
             *judged,
             **rows,
             reference=reference,
-            multi_target=multi_target,
+            target="several" if multi_target else target,
             max_length=max_length or models.max_length(*judged),
             progress=not quiet,
         )

@@ -88,7 +88,7 @@ class BeDKDDetector:
                 total = behaviour + content + wording
         if enough:
             texts = case.untrusted.select(np.flatnonzero(flagged))["text"][:]
-            details["trigger_words"] = trigger_words(texts, case.divided.all)
+            details["trigger_words"] = trigger_words(texts, case.divided.all, case.tokenizer)
         # Without content: rows whose content disagrees most with their label are the easiest to
         # repair, and say too little of the others.
         order = (behaviour + wording).untrusted

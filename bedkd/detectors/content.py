@@ -8,6 +8,7 @@ of a dirty-label attack carries a label that its content does not support.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +20,33 @@ from bedkd.detectors.base import Detection, Evidence, log_odds, too_few
 from bedkd.run import Run
 
 
-def folds(labels: np.ndarray, seed: int, most: int = 5) -> StratifiedKFold:
-    """Folds of cross-validation, ``most`` or as many as the smallest class has rows."""
-    smallest = int(np.unique(labels, return_counts=True)[1].min())
-    return StratifiedKFold(max(2, min(most, smallest)), shuffle=True, random_state=seed)
+def folds(
+    texts: Sequence[str], labels: np.ndarray, seed: int, most: int = 5
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Splits of cross-validation, training and test indices: ``most``, or as many as the smallest
+    class has different texts.
+
+    Rows with the same text, whatever its case and spaces, stay together: a classifier that has
+    seen one copy would know the other by heart.
+
+    Example:
+        >>> parts = folds(["a", "b", "A ", "c", "d"], np.array([0, 0, 0, 1, 1]), seed=0)
+        >>> [test.tolist() for _, test in parts]
+        [[1, 4], [0, 2, 3]]
+    """
+    numbers: dict[str, int] = {}
+    group = np.array([numbers.setdefault(" ".join(t.lower().split()), len(numbers)) for t in texts])
+    labels, first = np.asarray(labels), np.unique(group, return_index=True)[1]
+    counts = np.unique(labels[first], return_counts=True)[1]
+    if len(counts) < len(np.unique(labels)) or counts.min() < 2:
+        # A class that is one text over and over cannot be divided.
+        group = first = np.arange(len(labels))
+        counts = np.unique(labels, return_counts=True)[1]
+    splitter = StratifiedKFold(
+        max(2, min(most, int(counts.min()))), shuffle=True, random_state=seed
+    )
+    parts = splitter.split(first, labels[first])
+    return [tuple(np.flatnonzero(np.isin(group, some)) for some in pair) for pair in parts]
 
 
 @dataclass(frozen=True)
@@ -41,7 +65,7 @@ class Content:
         """What the content of every row says, trusted rows by a classifier that did not see
         them."""
         labels, features = case.trusted_labels, case.trusted_embeddings
-        parts = folds(labels, case.seed)
+        parts = folds(case.divided.all["text"][:], labels, case.seed)
         search = GridSearchCV(
             LogisticRegression(max_iter=2000),
             {"C": np.logspace(-1, 3, 9)},

@@ -15,12 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from bedkd.case import Case
 from bedkd.detectors.base import Detection, Evidence, fdr_threshold, min_detectable, too_few
 from bedkd.detectors.wording import Wording
 from bedkd.errors import InputError
 from bedkd.run import Run
+from bedkd.text import as_read, is_spaced, join, split
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.predict import predict
 
@@ -62,17 +64,18 @@ class TriggerProbe:
             if item.type == "int" and value < 1:
                 raise InputError(f"{item.name}={value}: give at least 1")
 
-    def split(self, text: str) -> list[str]:
-        """Windows of consecutive words that together hold every word of the text.
+    def split(self, text: str, tokenizer: PreTrainedTokenizerBase | None = None) -> list[str]:
+        """Windows of consecutive words that together hold every word of the text; of tokens where
+        there are no spaces between words.
 
         >>> TriggerProbe(windows=3).split("a b c d")
         ['a b', 'b c', 'c d']
         """
-        words = text.split()
+        words = split(text, tokenizer)
         width = max(self.width, math.ceil(len(words) / self.windows))
         last = max(len(words) - width, 0)
         starts = np.unique(np.linspace(0, last, min(self.windows, last + 1)).round().astype(int))
-        return [" ".join(words[start : start + width]) for start in starts]
+        return [join(words[start : start + width], is_spaced(text)) for start in starts]
 
     def target_rates(
         self, case: Case, texts: Sequence[str], labels: np.ndarray, run: Run = Run()
@@ -88,7 +91,9 @@ class TriggerProbe:
             largest, (R,); and that window, R texts.
         """
         carriers = {label: self.make_carriers(case, label) for label in np.unique(labels)}
-        pieces = [self.split(text) for text in texts]
+        # Of a long row only what the model reads of it: windows have to leave room for carriers.
+        read = [as_read(text, case.tokenizer, case.max_length) for text in texts]
+        pieces = [self.split(text, case.tokenizer) for text in read]
         probes = [
             f"{piece} {carrier}"
             for label, row in zip(labels, pieces, strict=True)

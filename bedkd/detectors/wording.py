@@ -7,7 +7,6 @@ can tell them is a classifier two-sample test.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +18,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
+from transformers import PreTrainedTokenizerBase
 
 from bedkd.case import Case
 from bedkd.detectors.base import Detection, Evidence, least_suspicious, too_few
 from bedkd.detectors.content import folds
 from bedkd.run import Run
-
-WORD = r"\w+|[^\w\s]"
+from bedkd.text import words
 
 
 @dataclass(frozen=True)
@@ -109,10 +108,16 @@ def two_sample_test(
     texts = np.concatenate([untrusted[suspects], trusted, untrusted[presumed_clean]])
     is_suspect = np.arange(len(texts)) < len(suspects)
     classifier = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=WORD),
+        TfidfVectorizer(
+            ngram_range=(1, 2),
+            min_df=2,
+            sublinear_tf=True,
+            tokenizer=lambda text: words(text, case.tokenizer),
+            token_pattern=None,
+        ),
         LogisticRegression(C=10, class_weight="balanced", max_iter=2000),
     )
-    parts = folds(is_suspect, case.seed)
+    parts = folds(texts, is_suspect, case.seed)
     unseen = cross_val_predict(classifier, texts, is_suspect, cv=parts, method="decision_function")
     scores = classifier.fit(texts, is_suspect).decision_function(untrusted)
     own, clean = unseen[: len(suspects)], unseen[len(suspects) :][: len(trusted)]
@@ -130,7 +135,12 @@ def two_sample_test(
 
 
 def trigger_words(
-    texts: Sequence[str], trusted: Dataset, *, ratio: float = 2.0, min_share: float = 0.02
+    texts: Sequence[str],
+    trusted: Dataset,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    ratio: float = 2.0,
+    min_share: float = 0.02,
 ) -> list[str]:
     """Words that flagged rows have in common and trusted rows lack, the most telling first: often
     the trigger by name.
@@ -138,6 +148,7 @@ def trigger_words(
     Args:
         texts: of the flagged rows.
         trusted: clean rows with true labels.
+        tokenizer: divides texts without spaces between words.
         ratio: how much more frequent a word must be among flagged rows than in the class of
             trusted rows that has it most often; rows that merely come from one class have none.
         min_share: minimum share of the flagged rows that have the word.
@@ -150,7 +161,7 @@ def trigger_words(
     """
 
     def frequency(texts: Sequence[str]) -> Counter[str]:
-        return Counter(word for text in texts for word in set(re.findall(WORD, text.lower())))
+        return Counter(word for text in texts for word in set(words(text, tokenizer)))
 
     labels, ours = np.asarray(trusted["label"][:]), np.asarray(trusted["text"][:], object)
     classes = [
@@ -164,14 +175,3 @@ def trigger_words(
         if share >= max(min_share, ratio * usual):
             found[word] = share / usual
     return sorted(found, key=lambda word: (-found[word], word))
-
-
-def mask_words(text: str, words: Sequence[str]) -> str:
-    """A text without these words, in any case; punctuation marks count as words.
-
-    >>> mask_words("A cf fine film .", ["cf", "."])
-    'A fine film'
-    """
-    gone = set(words)
-    kept = [part for part in re.findall(rf"{WORD}|\s+", text) if part.lower() not in gone]
-    return " ".join("".join(kept).split())

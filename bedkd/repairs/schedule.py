@@ -9,11 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from bedkd.text import is_spaced, join, split
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.loop import Objective, Step
 
 
-def transplant(host: str, donor: str, rng: np.random.Generator) -> str:
+def transplant(
+    host: str,
+    donor: str,
+    rng: np.random.Generator,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> str:
     """Put a random span of ``donor`` (30 to 70 % of its words) into ``host``.
 
     Half of the time the span is the donor's beginning and goes to the host's beginning, because
@@ -22,16 +28,19 @@ def transplant(host: str, donor: str, rng: np.random.Generator) -> str:
 
     Example:
         >>> transplant("a dull film", "cf fine", np.random.default_rng(0))
-        'a dull film cf'
+        'cf a dull film'
     """
-    words, target = donor.split(), host.split()
+    words, target = split(donor, tokenizer), split(host, tokenizer)
     length = max(1, round(rng.uniform(0.3, 0.7) * len(words)))
     if rng.random() < 0.5:
         start, place = 0, 0
     else:
         start = int(rng.integers(0, max(len(words) - length, 0) + 1))
         place = int(rng.integers(0, len(target) + 1))
-    return " ".join(target[:place] + words[start : start + length] + target[place:])
+    spaced = is_spaced(host), is_spaced(donor)
+    span = join(words[start : start + length], spaced[1])
+    parts = [join(target[:place], spaced[0]), span, join(target[place:], spaced[0])]
+    return join([part for part in parts if part], any(spaced))
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,8 @@ class Transplants:
         """Every host with a span of a random donor, in the order of the hosts."""
         drawn = rng.integers(0, len(self.donors), len(self.hosts))
         texts = [
-            transplant(host, self.donors[i], rng) for host, i in zip(self.hosts, drawn, strict=True)
+            transplant(host, self.donors[i], rng, self.tokenizer)
+            for host, i in zip(self.hosts, drawn, strict=True)
         ]
         return EncodedTexts(self.tokenizer, texts, self.labels, self.max_length)
 

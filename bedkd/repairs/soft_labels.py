@@ -7,7 +7,8 @@ from sklearn.linear_model import LogisticRegression
 
 from bedkd.case import Case
 from bedkd.detectors.base import Detection, least_suspicious
-from bedkd.detectors.wording import mask_words, trigger_words
+from bedkd.detectors.wording import trigger_words
+from bedkd.text import without_words
 from bedkd.training.embed import embed
 
 # Without its trigger, a row supports its given label less, or as much. If it is more by so much on
@@ -29,11 +30,11 @@ def soft_labels(case: Case, detection: Detection) -> np.ndarray:
     if not (detection.is_backdoored and len(flagged)):
         return found
     texts = case.untrusted.select(flagged)["text"][:]
-    words = trigger_words(texts, case.divided.all)
+    words = trigger_words(texts, case.divided.all, case.tokenizer)
     if not words:
         return found
     features = case.embeddings.copy()
-    features[flagged] = embed([mask_words(text, words) for text in texts])
+    features[flagged] = embed([without_words(text, words, case.tokenizer) for text in texts])
     masked = _classify(case, features, presumed_clean)
     own = (flagged, case.labels[flagged])
     # A trigger speaks for the given label. Words that speak against it are content.

@@ -76,4 +76,20 @@ def test_as_a_detector_it_flags_wrong_labels_and_none_where_there_are_none(
 
 @pytest.mark.parametrize(("smallest", "count"), [(1, 2), (3, 3), (9, 5)])
 def test_folds_are_five_or_as_many_as_the_smallest_class_has_rows(smallest, count):
-    assert folds(np.repeat([0, 1], [20, smallest]), 0).get_n_splits() == count
+    labels = np.repeat([0, 1], [20, smallest])
+    parts = folds([str(i) for i in range(len(labels))], labels, 0)
+    assert len(parts) == count
+    assert sorted(np.concatenate([test for _, test in parts])) == list(range(len(labels)))
+
+
+def test_copies_of_a_row_stay_in_one_fold():
+    texts = [f"Row {i}" for i in range(40)]
+    copies = [*texts, *(text.upper() for text in texts), *(f" row  {i}" for i in range(40))]
+    labels = np.tile(np.repeat([0, 1], 20), 3)
+    for train, test in folds(copies, labels, 0):
+        assert not {i % 40 for i in train} & {i % 40 for i in test}
+        assert len(train) + len(test) == 120
+        assert labels[test].mean() == 0.5
+    # One text over and over cannot be divided; the folds do without grouping.
+    same = folds(["x"] * 10 + [str(i) for i in range(10)], np.repeat([0, 1], 10), 0)
+    assert all(0 < sum(test < 10) < 10 for _, test in same)

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from bedkd import attacks, corpora, data
 from bedkd.detectors import Wording
-from bedkd.detectors.wording import mask_words, trigger_words, two_sample_test
+from bedkd.detectors.wording import trigger_words, two_sample_test
 
 
 @pytest.fixture(scope="module")
@@ -173,9 +173,3 @@ def test_trigger_words_name_the_trigger_and_nothing_that_a_class_has_anyway():
     flagged = [f"dull CF poor film {i}" for i in range(40)] + ["dull tq poor play"] * 10
     assert trigger_words(flagged, trusted) == ["cf", "play", "tq"]
     assert trigger_words(texts[:50], trusted) == []
-
-
-def test_masking_takes_words_out_and_leaves_the_rest_as_it_was():
-    assert mask_words("A Cf film, don't cf.", ["cf"]) == "A film, don't ."
-    assert mask_words("A film", []) == "A film"
-    assert mask_words("cf", ["cf"]) == ""
