@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bedkd.data import balanced_split
+from bedkd.data import balanced_split, fingerprint_rows
 from bedkd.errors import InputError
 from bedkd.models import fingerprint, max_length
 from bedkd.training.batches import EncodedTexts, check_labels, encode
@@ -252,8 +252,11 @@ class Case:
         return encode(self.model, self.tokenizer, rows, self.max_length, what)
 
     @cached_property
-    def fingerprint(self) -> str:
-        """A hash of everything in the case: model, rows, parts, length and seed."""
-        rows = concatenate_datasets([self.trusted, self.untrusted])
-        content = f"{fingerprint(self.model, rows)} {len(self.trusted)} {self.parts}"
-        return f"{content} max_length={self.max_length} seed={self.seed}"
+    def hashes(self) -> dict[str, str]:
+        """What everything in the case is, as text: two cases are equal where these are."""
+        return {
+            "model": fingerprint(self.model),
+            "trusted": fingerprint_rows(self.trusted),
+            "untrusted": fingerprint_rows(self.untrusted),
+            "settings": f"{self.parts} max_length={self.max_length} seed={self.seed}",
+        }

@@ -86,8 +86,8 @@ def _check_target(poisoned: Dataset, triggered: Dataset | None, target: int | st
     elif target is not None and set(labels) - {target}:
         row = next(i for i, label in enumerate(labels) if label != target)
         raise InputError(
-            f"the poisoned set, row {row}: label {labels[row]}, but the target is {target}; poisoned "
-            "rows carry the target label (rows with true labels belong to the triggered set)"
+            f"the poisoned set, row {row}: label {labels[row]}, but the target is {target}; "
+            "poisoned rows carry the target label, rows with true labels belong to `triggered`"
         )
     elif len(set(labels)) > 1:
         raise InputError(

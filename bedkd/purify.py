@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from transformers import PreTrainedModel
 
-from bedkd.case import Case
+from bedkd.case import Case, Parts
 from bedkd.detectors import BeDKDDetector, Detection, Detector
 from bedkd.outcome import Outcome, compare
 from bedkd.repairs import AdversarialDistillation, Repair, Repaired
@@ -92,11 +93,8 @@ class Purified:
             "seed": self.case.seed,
             "max_length": self.case.max_length,
             "cut_share": self.case.cut_share,
-            "settings": {
-                "parts": asdict(self.case.parts),
-                "detector": _settings(self.detector),
-                "repair": _settings(self.repair),
-            },
+            "settings": settings(self.case.parts, self.detector, self.repair),
+            "inputs": self.case.hashes,
         }
 
 
@@ -133,7 +131,7 @@ def purify(
         'no evidence of a backdoor'
     """
     if run.folder is not None:
-        run.claim(case=case.fingerprint, detector=repr(detector), repair=f"{repair!r} {force}")
+        run.claim(**case.hashes, detector=repr(detector), repair=f"{repair!r} {force}")
     start = time.perf_counter()
     found, warnings = detect(case, detector, run)
     seconds = {"detection": time.perf_counter() - start}
@@ -156,7 +154,7 @@ def purify(
 def detect(case: Case, detector: Detector, run: Run = Run()) -> tuple[Detection, list[str]]:
     """The first half of :func:`purify`: the detection, and what a careful reader should know."""
     if run.folder is not None:
-        run.claim(case=case.fingerprint, detector=repr(detector))
+        run.claim(**case.hashes, detector=repr(detector))
     if case.gaps:
         return Detection.undecided(case, case.gaps), []
     if (saved := run.load("detection")) is None:
@@ -187,6 +185,8 @@ def _several_labels(labels: np.ndarray) -> list[str]:
     ]
 
 
-def _settings(method: Detector | Repair) -> dict:
-    """A method's name and settings, as JSON."""
-    return {"name": type(method).__name__, **asdict(method)}
+def settings(parts: Parts, detector: Detector, repair: Repair) -> dict:
+    """Names of the methods and everything they are set to, as JSON."""
+    methods = {"detector": detector, "repair": repair}
+    made = {key: {"name": type(m).__name__, **asdict(m)} for key, m in methods.items()}
+    return json.loads(json.dumps({"parts": asdict(parts), **made}))

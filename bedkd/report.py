@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
+import subprocess
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,15 +28,48 @@ ENDS = {
 
 
 def provenance(command: str, *, seed: int, backbone: str | None = None) -> dict:
-    """What a number needs beside it: command, seed, backbone, versions, device and date."""
+    """What a number needs beside it: command, seed, backbone, versions, state of the code, device
+    and date."""
     return {
         "command": command,
         "seed": seed,
         "backbone": backbone,
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+        "code": {"source": source_hash(), "commit": commit()},
         "device": device_name(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
+
+
+def digest(value: object) -> str:
+    """Hash of a JSON value, 16 hexadecimal digits; the order of keys plays no part."""
+    content = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def source_hash(*parts: str) -> str:
+    """Hash of bedkd's own source code: all of it, or these folders and files."""
+    package = Path(__file__).parent
+    places = [package / part for part in parts] or [package]
+    files = [f for place in places for f in ([place] if place.is_file() else place.rglob("*.py"))]
+    names = {str(file.relative_to(package)): file.read_text(encoding="utf-8") for file in files}
+    return digest(names)
+
+
+@lru_cache(maxsize=1)
+def commit() -> str | None:
+    """The commit that changed the code last, with ``+changes`` if files differ from it; None
+    outside a checkout."""
+
+    def git(*words: str) -> str:
+        line = ["git", "-C", str(Path(__file__).parent), *words]
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        last = git("log", "-1", "--format=%H", "--", ".")
+        return (f"{last}+changes" if git("status", "--porcelain", ".") else last) or None
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def device_name() -> str:

@@ -335,7 +335,7 @@ def test_a_state_of_other_work_is_refused(
     with monkeypatch.context() as patch:
         patch.setattr(models.PreTrainedModel, "save_pretrained", interrupted)
         run(*purify(model, files, out, *acting), "--quiet")
-    assert "run with another case" in failure(*purify(model, files, out, *acting, "--seed", 1))
+    assert "run with another settings" in failure(*purify(model, files, out, *acting, "--seed", 1))
 
 
 def test_input_that_turns_out_bad_leaves_nothing(failure, model, files, acting, toy, tmp_path):

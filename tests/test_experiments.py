@@ -1,17 +1,17 @@
 """The grid: cells, their keys, the cache of victims and resuming."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
 
-from bedkd import data, experiments, presets
+from bedkd import attacks, data, experiments, presets, report
 from bedkd.attacks import rewriting
 from bedkd.conditions import Conditions
 from bedkd.detectors import BeDKDDetector, DirectionalMapping
 from bedkd.errors import InputError
-from bedkd.experiments import Cell
+from bedkd.experiments import Cell, grid, runs, victims
 from bedkd.training.fine_tune import TrainingConfig
 
 OTHER = {
@@ -49,18 +49,12 @@ def test_every_training_setting_changes_the_key(name):
     assert replace(CELL, training=changed).key != CELL.key
 
 
-def test_the_library_version_changes_the_key(monkeypatch):
-    before = CELL.key
-    monkeypatch.setattr(experiments.report, "version", lambda _: "99")
-    assert CELL.key != before
-
-
 def test_the_precision_of_training_is_named_and_changes_the_key(request):
     key, line = CELL.key, experiments.command(CELL)
     request.getfixturevalue("bf16")
     assert CELL.key != key
     assert experiments.command(CELL) == f"ACCELERATE_MIXED_PRECISION=bf16 {line}"
-    made = experiments.report.provenance(line, seed=0)
+    made = report.provenance(line, seed=0)
     assert made["device"].endswith("trained in bf16")
 
 
@@ -101,8 +95,8 @@ def real(monkeypatch, toy, stored):
     splits = {"train": toy.rows(120, 1), "dev": toy.rows(40, 2), "test": toy.rows(60, 3)}
     name = stored(**splits)
     pairs = rewriting.Pairs([(t, f"so {t}") for t in splits["train"]["text"][:80]], "stand-in")
-    attack = experiments.attacks.Rewrite("llm", pairs)
-    monkeypatch.setattr(experiments.rewriting, "find", lambda *_: attack)
+    attack = attacks.Rewrite("llm", pairs)
+    monkeypatch.setattr(grid.rewriting, "find", lambda *_: attack)
     monkeypatch.setitem(experiments.GRID, name, ("badnets", "llm"))
     return name, splits
 
@@ -146,24 +140,62 @@ def test_a_cell_is_measured_once_and_its_models_are_kept(cell, tmp_path, monkeyp
     texts = json.dumps(record)
     assert "word1" not in texts  # no text of any row
     kept = sorted(folder.name for folder in (tmp_path / "cache" / "models").iterdir())
-    assert kept == sorted(f"{c.name}-{c.key}" for c in (cell, cell.reference))
+    assert kept == sorted(victims.victim_folder(c).name for c in (cell, cell.reference))
+    assert kept[0].startswith(f"{cell.name}-")
 
     def never(*_, **__):
         raise AssertionError("measured or trained again")
 
-    monkeypatch.setattr(experiments, "fine_tune", never)
+    monkeypatch.setattr(victims, "fine_tune", never)
     assert np.isclose(experiments.measure(cell)["training_seconds"], record["training_seconds"])
-    monkeypatch.setattr(experiments, "measure", never)
+    monkeypatch.setattr(runs, "measure", never)
     before = path.stat().st_mtime_ns
     assert experiments.run(cell, tmp_path / "results") == path
     assert path.stat().st_mtime_ns == before
 
 
 def test_a_result_of_another_cell_is_never_taken_for_this_one(cell, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments, "measure", lambda c, **_: {"cell": experiments.asdict(c)})
+    monkeypatch.setattr(runs, "measure", lambda c, **_: {"cell": asdict(c)})
     experiments.run(cell, tmp_path)
     with pytest.raises(InputError, match="another folder"):
         experiments.run(replace(cell, pool=60), tmp_path)
+
+
+def test_a_result_on_other_rows_is_never_taken_for_this_one(cell, tmp_path, monkeypatch):
+    path = experiments.run(cell, tmp_path)
+    record = json.loads(path.read_text())
+    assert record["data"] == data.fingerprint_rows(experiments.task(cell).train)
+    assert experiments.run(cell, tmp_path) == path
+    path.write_text(json.dumps({**record, "data": "0" * 64}))
+    with pytest.raises(InputError, match="was measured on other rows"):
+        experiments.run(cell, tmp_path)
+
+
+def test_a_defence_with_other_settings_is_never_taken_for_this_one(cell, tmp_path, acting):
+    path = experiments.run(cell, tmp_path, "quick")
+    assert experiments.run(cell, tmp_path, "quick") == path
+    other = acting._replace(repair=replace(acting.repair, lr=1e-4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(presets.PRESETS, "quick", lambda: other)
+        with pytest.raises(InputError, match=r"measured with other settings \(repair\)"):
+            experiments.run(cell, tmp_path, "quick")
+
+
+def test_a_victim_is_known_by_its_rows_its_backbone_and_the_code(
+    cell, toy, tokenizer, checkpoint, stored, monkeypatch
+):
+    folders = [victims.victim_folder(cell)]
+    assert victims.victim_folder(cell) == folders[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(victims.report, "source_hash", lambda *_: "other code")
+        folders.append(victims.victim_folder(cell))
+    checkpoint(toy.bert(tokenizer, seed=9), "backbone")  # other weights under the same name
+    folders.append(victims.victim_folder(cell))
+    stored(train=toy.rows(120, 7), dev=toy.rows(120, 2), test=toy.rows(200, 3))
+    victims.splits.cache_clear()
+    folders.append(victims.victim_folder(cell))
+    assert len(set(folders)) == 4
+    assert len({folder.name[: len(cell.name)] for folder in folders}) == 1
 
 
 def test_an_interrupted_victim_is_trained_again(cell, monkeypatch, tmp_path):
@@ -171,11 +203,11 @@ def test_an_interrupted_victim_is_trained_again(cell, monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiments, "write_json", interrupted)
+        patch.setattr(victims, "write_json", interrupted)
         with pytest.raises(KeyboardInterrupt):
             experiments.victim(cell)
     experiments.victim(cell)
-    assert experiments.training_seconds(cell) > 0
+    assert victims.training_seconds(cell) > 0
 
 
 @pytest.fixture

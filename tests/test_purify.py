@@ -299,5 +299,5 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     with pytest.raises(InputError, match="run with another repair"):
         purify(case, preset.detector, replace(preset.repair, lr=0.1), run=Run(tmp_path / "cut"))
     other = replace(case, seed=1)
-    with pytest.raises(InputError, match="run with another case"):
+    with pytest.raises(InputError, match="run with another settings"):
         purify(other, preset.detector, preset.repair, run=Run(tmp_path / "cut"))

@@ -21,7 +21,7 @@ SIZES = {
 def loaded(name):
     if data.local_files(name) is None:
         pytest.skip(f"the files of {name} are not in BEDKD_DATA_DIR")
-    return experiments._splits(name, 0, False, ())
+    return experiments.splits(name, 0, False, ())
 
 
 @pytest.mark.parametrize("name", sorted(SIZES))

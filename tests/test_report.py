@@ -1,6 +1,7 @@
 """Results as text."""
 
 import re
+import subprocess
 from importlib.metadata import version
 
 import pytest
@@ -19,7 +20,45 @@ def test_provenance_names_what_a_number_needs():
     assert record["versions"]["torch"] == version("torch")
     assert {"python", "bedkd", "transformers", "datasets"} <= set(record["versions"])
     assert record["device"]
+    assert re.fullmatch("[0-9a-f]{16}", record["code"]["source"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", record["date"])
+
+
+def test_the_source_hash_changes_with_the_code(tmp_path, monkeypatch):
+    for name in ("report.py", "training/loop.py", "models.py"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"# {name}\n")
+    monkeypatch.setattr(report, "__file__", str(tmp_path / "report.py"))
+    everything, part = report.source_hash(), report.source_hash("training", "models.py")
+    assert everything != part
+    (tmp_path / "report.py").write_text("# changed\n")
+    assert report.source_hash() != everything
+    assert report.source_hash("training", "models.py") == part
+    (tmp_path / "training" / "loop.py").write_text("# changed\n")
+    assert report.source_hash("training", "models.py") != part
+
+
+def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
+    def git(*words):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *words], check=True)
+
+    monkeypatch.setattr(report, "__file__", str(tmp_path / "report.py"))
+    (tmp_path / "report.py").write_text("1\n")
+
+    def commit():
+        report.commit.cache_clear()
+        return report.commit()
+
+    assert commit() is None
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    assert re.fullmatch("[0-9a-f]{40}", commit())
+    (tmp_path / "report.py").write_text("2\n")
+    assert commit().endswith("+changes")
+    report.commit.cache_clear()
 
 
 def test_percent():

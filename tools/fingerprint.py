@@ -42,7 +42,7 @@ def weights(model) -> str:
 def record(case, preset, known: dict) -> dict:
     """What one preset finds and makes. Presets that share a detector share its detection."""
     start = time.perf_counter()
-    key = (case.fingerprint, repr(preset.detector))
+    key = (str(case.hashes), repr(preset.detector))
     if key not in known:
         known[key] = preset.detector.detect(case)
     found = known[key]

@@ -100,14 +100,18 @@ def train(
     with console(quiet, as_json) as out:
         fresh(output)
         rows = read_rows(train_)
-        classes = data.num_labels(rows)
+        classes = data.checked_num_labels(rows, source=train_)
         model, tokenizer = models.load_backbone(
             backbone, num_labels=classes, layers=layers, seed=seed
         )
         rate = default_lr(backbone) if lr is None else lr
         config = TrainingConfig(epochs, batch_size, rate, max_length=max_length)
         with resumable(output, quiet) as run:
-            run.claim(data=models.fingerprint(model, rows), settings=f"{config} {seed}")
+            run.claim(
+                model=models.fingerprint(model),
+                data=data.fingerprint_rows(rows),
+                settings=f"{config} {seed}",
+            )
             losses = fine_tune(model, tokenizer, rows, config, seed=seed, run=run)
             if runtime.is_main_process():
                 models.save_checkpoint(model, tokenizer, output)

@@ -10,7 +10,15 @@ from bedkd.data.formats import read, read_openbackdoor, write
 
 # The function takes the submodule's name here: `bedkd.data.normalise` is the function.
 from bedkd.data.normalise import normalise, normalised
-from bedkd.data.rows import FEATURES, SPLITS, balanced_split, checked_num_labels, make, num_labels
+from bedkd.data.rows import (
+    FEATURES,
+    SPLITS,
+    balanced_split,
+    checked_num_labels,
+    fingerprint_rows,
+    make,
+    num_labels,
+)
 from bedkd.data.sources import (
     SOURCES,
     Source,
@@ -33,6 +41,7 @@ __all__ = [
     "check",
     "checked_num_labels",
     "data_dir",
+    "fingerprint_rows",
     "is_saved",
     "load",
     "local_files",

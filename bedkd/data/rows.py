@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -24,6 +26,12 @@ def make(
         poisoned = [poisoned] * len(texts)
     columns = {"text": texts, "label": [int(x) for x in labels], "poisoned": list(poisoned)}
     return Dataset.from_dict(columns, features=FEATURES)
+
+
+def fingerprint_rows(dataset: Dataset) -> str:
+    """SHA-256 of texts and labels in their order; other columns play no part."""
+    content = json.dumps([dataset["text"][:], [int(label) for label in dataset["label"][:]]])
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def num_labels(*datasets: Dataset) -> int:
