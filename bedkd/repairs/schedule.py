@@ -22,7 +22,7 @@ def transplant(host: str, donor: str, rng: np.random.Generator) -> str:
 
     Example:
         >>> transplant("a dull film", "cf fine", np.random.default_rng(0))
-        'a dull film cf'
+        'cf a dull film'
     """
     words, target = donor.split(), host.split()
     length = max(1, round(rng.uniform(0.3, 0.7) * len(words)))

@@ -4,6 +4,7 @@ import inspect
 import json
 
 import pytest
+from chapters import ROOT
 from checks import DETECTOR_CHECKS, REPAIR_CHECKS
 from stranger.fine_tuning import FineTuning
 from stranger.sureness import Sureness
@@ -23,9 +24,10 @@ def known(monkeypatch):
 
 
 @pytest.mark.parametrize("method", [Sureness, FineTuning])
-def test_a_method_is_one_short_file(method):
+def test_a_method_is_one_short_file_and_the_guide_shows_it(method):
     text = inspect.getsource(inspect.getmodule(method))
     assert len(text.splitlines()) < 40
+    assert f"```python\n{text}```" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("check", DETECTOR_CHECKS, ids=lambda check: check.__name__)
