@@ -44,6 +44,14 @@ def evaluate(
     Raises:
         InputError: an empty set, labels the model does not know, or several labels in
             ``poisoned`` without ``multi_target``.
+
+    Example:
+        >>> from bedkd import data, models
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=4, dev=4, test=20)
+        >>> found = evaluate(model, tokenizer, clean=rows["test"])
+        >>> found["cacc"]["n"], found["asr"]
+        (20, None)
     """
     if poisoned is not None and len(set(poisoned["label"])) > 1 and not multi_target:
         raise InputError(
