@@ -49,6 +49,14 @@ def evaluate(
     Raises:
         InputError: an empty set, labels the model does not know, or a ``poisoned`` set whose rows
             do not carry the target label: several labels, or their true ones.
+
+    Example:
+        >>> from bedkd import data, models
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=4, dev=4, test=20)
+        >>> found = evaluate(model, tokenizer, clean=rows["test"])
+        >>> found["cacc"]["n"], found["asr"]
+        (20, None)
     """
     if poisoned is not None:
         _check_target(poisoned, triggered, target)

@@ -125,7 +125,7 @@ def purify(
         >>> from bedkd import data, models
         >>> from bedkd.case import Parts
         >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
-        >>> rows = data.load("reviews", train=200, dev=80, test=4)
+        >>> rows = data.load("reviews", train=80, dev=80, test=4)
         >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 20, 10))
         >>> purify(case).verdict
         'no evidence of a backdoor'
@@ -152,7 +152,18 @@ def purify(
 
 
 def detect(case: Case, detector: Detector, run: Run = Run()) -> tuple[Detection, list[str]]:
-    """The first half of :func:`purify`: the detection, and what a careful reader should know."""
+    """The first half of :func:`purify`: the detection, and what a careful reader should know.
+
+    Example:
+        >>> from bedkd import Parts, data, models
+        >>> from bedkd.detectors import Content
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=60, dev=80, test=4)
+        >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 15, 10))
+        >>> found, warnings = detect(case, Content())
+        >>> int(found.flagged.sum()), warnings
+        (0, [])
+    """
     if run.folder is not None:
         run.claim(**case.hashes, detector=repr(detector))
     if case.gaps:

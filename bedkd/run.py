@@ -34,6 +34,14 @@ class Run:
         progress: show progress bars.
         callback: called after every cycle of a repair with the model; what it returns is recorded
             in the history. For figures.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = Run(Path(folder))
+        ...     run.save("step", lambda: {"number": 3})
+        ...     run.load("step"), run.load("another")
+        ({'number': 3}, None)
     """
 
     folder: Path | None = None

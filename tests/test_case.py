@@ -96,3 +96,12 @@ def test_the_fingerprint_sees_whatever_is_in_the_case(toy, tokenizer, bert):
 def test_which_trusted_rows_the_model_classifies_correctly(case):
     assert case.fits_label.mean() > 0.9
     assert np.array_equal(case.trusted_labels, case.divided.all["label"])
+
+
+def test_what_is_drawn_for_a_row_goes_with_its_content_and_the_seed(reviews_case):
+    texts = ["a", "b", "c", "a"]
+    first = reviews_case(texts, [0, 1, 0, 1]).draws
+    assert ((first >= 0) & (first < 1)).all()
+    assert len(set(first)) == 4  # one text with two labels, too
+    assert reviews_case(texts[::-1], [1, 0, 1, 0]).draws.tolist() == first[::-1].tolist()
+    assert not set(first) & set(reviews_case(texts, [0, 1, 0, 1], seed=1).draws)

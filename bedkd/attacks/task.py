@@ -147,6 +147,13 @@ def build_task(
 
     Raises:
         InputError: as :func:`bedkd.attacks.poison.poison`, or no train split.
+
+    Example:
+        >>> from bedkd.attacks import BadNets
+        >>> splits = data.load("reviews", train=60, dev=4, test=20)
+        >>> task = build_task(splits, BadNets(words=("cf",)), rate=0.2, target=1)
+        >>> sum(task.train["poisoned"]), len(task.triggered)
+        (12, 20)
     """
     if "train" not in splits:
         raise InputError("the data set has no train split; give a folder or a named set")

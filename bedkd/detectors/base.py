@@ -18,7 +18,7 @@ class Detection:
     """What a detector found.
 
     Attributes:
-        scores: (N,), larger is more suspicious.
+        scores: (N,), finite numbers, larger is more suspicious.
         flagged: (N,) bool, rows believed to be poisoned.
         threshold: of the score, or of what ``details`` names; infinity if no row is flagged.
         is_backdoored: the verdict on the model.
@@ -65,6 +65,12 @@ class Detector(Protocol):
     A detector never changes ``case.model`` and has no way to see a poison flag. Its result must not
     depend on the order of rows or on padding, and the same seed gives the same result. It is a
     frozen dataclass whose fields are its settings.
+
+    Most need little more than what the model says of rows, ``predict(case.suspect, rows).logits``
+    (:func:`bedkd.training.predict.predict`) with ``case.encoded_untrusted`` or
+    ``case.encoded(case.divided.all, "the trusted set")`` for ``rows``; a threshold, as
+    :func:`fdr_threshold` takes it from trusted rows; and where something is drawn,
+    ``np.random.default_rng(case.seed)`` or, for untrusted rows, ``case.draws``.
 
     Example:
         >>> from dataclasses import dataclass

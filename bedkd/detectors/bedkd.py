@@ -33,6 +33,15 @@ class BeDKDDetector:
             trusted rows were not: the estimate is too low for them.
         min_flagged: minimum number of flagged rows for the verdict "backdoored".
         min_wording_auroc: the same, of the AUROC of flagged against trusted rows by wording.
+
+    Example:
+        >>> from bedkd import Parts, data, models
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=60, dev=80, test=4)
+        >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 15, 10), 32)
+        >>> found = BeDKDDetector(DirectionalMapping(epochs=1), probe=None).detect(case)
+        >>> found.is_backdoored, sorted(found.evidence)
+        (False, ['content', 'mapping'])
     """
 
     mapping: DirectionalMapping = DirectionalMapping()

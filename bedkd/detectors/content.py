@@ -56,6 +56,14 @@ class Content:
     Attributes:
         fdr: as a detector of its own, false discovery rate of the flagged rows.
         min_flagged: minimum number of flagged rows for the verdict "backdoored".
+
+    Example:
+        >>> from bedkd import Parts, data, models
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=60, dev=80, test=4)
+        >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 15, 10), 32)
+        >>> Content().detect(case).is_backdoored
+        False
     """
 
     fdr: float = 0.05

@@ -108,6 +108,15 @@ class DirectionalMapping:
             threshold by ``fdr``.
         fdr: false discovery rate of the flagged rows, as estimated from held-out trusted rows.
         min_flagged: minimum number of flagged rows for the verdict "backdoored".
+
+    Example:
+        >>> from bedkd import Parts, data, models
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=60, dev=80, test=4)
+        >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 15, 10), 32)
+        >>> found = DirectionalMapping(epochs=1).detect(case)
+        >>> found.is_backdoored, list(found.details["mapping_history"][0])
+        (False, ['epoch', 'loss', 'held_out_p_true'])
     """
 
     epochs: int = 20

@@ -19,6 +19,14 @@ class Given:
 
     Attributes:
         rows: distinct row numbers of the untrusted set, at least one.
+
+    Example:
+        >>> from bedkd import Parts, data, models
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=60, dev=80, test=4)
+        >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 15, 10), 32)
+        >>> np.flatnonzero(Given((3, 7)).detect(case).flagged).tolist()
+        [3, 7]
     """
 
     rows: tuple[int, ...]

@@ -45,6 +45,14 @@ class TriggerProbe:
         min_flagged: minimum number of confirmed rows for the verdict "backdoored".
         max_flagged: stop looking for more rows when this number is confirmed.
         wording: finds more rows written like the confirmed ones.
+
+    Example:
+        >>> from bedkd import Parts, data, models
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=60, dev=80, test=4)
+        >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 15, 10), 32)
+        >>> TriggerProbe(rows=20, windows=2, carriers=2).detect(case).is_backdoored
+        False
     """
 
     rows: int = 96

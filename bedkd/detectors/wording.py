@@ -37,6 +37,14 @@ class Wording:
         min_label_share: minimum share of the seeds with a label, likewise; there may be several
             backdoors. Above the share of clean rows that is tolerated among the first seeds.
         fdr: as a detector of its own, false discovery rate of the flagged rows.
+
+    Example:
+        >>> from bedkd import Parts, data, models
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=60, dev=80, test=4)
+        >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 15, 10), 32)
+        >>> Wording().detect(case).is_backdoored
+        False
     """
 
     min_auroc: float = 0.7

@@ -38,13 +38,17 @@ class Repair(Protocol):
     A repair never changes ``case.model`` and has no way to see a poison flag. The same seed gives
     the same result. It is a frozen dataclass whose fields are its settings.
 
+    Rows to train on are ``case.divided.tune``; nothing trains on ``case.divided.held_out``.
+    :func:`bedkd.training.fine_tune.fine_tune` trains a model on rows; a loss of one's own goes
+    through :class:`bedkd.training.loop.Trainer`. Both leave the model in evaluation mode.
+
     Example:
         >>> import copy
         >>> from dataclasses import dataclass
         >>> @dataclass(frozen=True)
         ... class Nothing:
         ...     def repair(self, case, detection, run=None):
-        ...         return Repaired(copy.deepcopy(case.suspect), history=[])
+        ...         return Repaired(copy.deepcopy(case.suspect).eval(), history=[])
     """
 
     def repair(self, case: Case, detection: Detection, run: Run = Run()) -> Repaired:

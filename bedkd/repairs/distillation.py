@@ -73,6 +73,17 @@ class AdversarialDistillation:
             flagged rows is that of their soft labels with ``relabel``, and otherwise how often
             trusted rows of other classes are called the target.
         patience: cycles, see :class:`~bedkd.repairs.stopping.Stopping`; None goes on.
+
+    Example:
+        >>> from bedkd.detectors import Given
+        >>> from bedkd import Parts, data, models
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=60, dev=80, test=4)
+        >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 15, 10), 32)
+        >>> found = Given(tuple(range(12))).detect(case)
+        >>> made = AdversarialDistillation(cycles=1).repair(case, found)
+        >>> made.details
+        {'stopped': 'max_cycles', 'held_out_flagged': 3}
     """
 
     max_suspects: int = 512

@@ -218,7 +218,7 @@ def padding_does_not_matter(lab, name):
     expected = lab.detect(name, lab.case(model=model))
     with longer_rows_in_every_batch():
         found = lab.detect(name, lab.case(model=copy.deepcopy(model)))
-    assert_same_detection(found, expected, atol=1e-3)
+    assert_same_detection(found, expected, atol=1e-5)
 
 
 def honest_model_is_left_alone(lab, name):
@@ -324,7 +324,7 @@ def padding_does_not_matter_to_a_repair(lab, name):
     with longer_rows_in_every_batch():
         case = lab.case(model=copy.deepcopy(model))
         found = logits(repair(lab, name, case).model, case)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def repairs_without_a_verdict(lab, name):
