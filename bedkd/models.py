@@ -28,6 +28,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import cached_file
 
 from bedkd.errors import InputError
 from bedkd.files import atomic_folder, sha256
@@ -124,6 +125,7 @@ def _load(
         )
     if getattr(config, "pad_token_id", None) is None:  # else its positions may depend on it
         config.pad_token_id = tokenizer.pad_token_id
+    _check_index(name, source, common["revision"])
     stored = config.dtype
     model, found = AutoModelForSequenceClassification.from_pretrained(
         source,
@@ -156,6 +158,20 @@ def _read_config(name: str | Path, source: str, **options) -> PretrainedConfig:
     config._attn_implementation = None  # may name a compiled kernel on a hub, which is code
     config.transformers_weights = None  # may name a file that is not safetensors
     return config
+
+
+def _check_index(name: str | Path, source: str, revision: str | None) -> None:
+    """Refuse weights in parts of which one is a pickle: transformers would read it."""
+    try:
+        path = cached_file(source, "model.safetensors.index.json", revision=revision)
+    except OSError:
+        return  # in one part
+    parts = set(json.loads(Path(path).read_text(encoding="utf-8"))["weight_map"].values())
+    if others := sorted(part for part in parts if not part.endswith(".safetensors")):
+        raise InputError(
+            f"model {name}: its index names {others[0]}, which is not safetensors; bedkd does not "
+            "unpickle weights (convert with `model.save_pretrained(folder)`)"
+        )
 
 
 def _check_weights(name: str | Path, model: PreTrainedModel, found: dict, new_head: bool) -> None:
@@ -198,15 +214,17 @@ def _check_tokenizer(
             f"model {name}: its tokenizer has ids up to {largest}, for {rows} embeddings; put the "
             "model's own tokenizer into the folder"
         )
+    # Where its files are missing or of another kind, transformers makes one that reads (nearly)
+    # nothing. So some of its own words are read again.
     special = set(tokenizer.all_special_ids)
     words = [i for i in tokenizer.get_vocab().values() if i not in special]
-    # Where its files are missing or of another kind, transformers makes one that reads nothing.
     some = tokenizer.batch_decode([[i] for i in words[:: len(words) // 50 + 1]]) or [""]
-    known = {i for ids in tokenizer(some)["input_ids"] for i in ids} - special
-    if not known or len(words) < rows / 10:
+    read = sum(not special.issuperset(ids) for ids in tokenizer(some)["input_ids"])
+    known = len(words) * read // len(some)
+    if known < max(1, rows / 10):
         raise InputError(
-            f"model {name}: its tokenizer knows {len(words) if known else 'none'} of the model's "
-            f"{rows} words; put the model's tokenizer files into the folder"
+            f"model {name}: its tokenizer knows {known} of the model's {rows} words; put the "
+            "model's tokenizer files into the folder"
         )
 
 

@@ -155,7 +155,7 @@ def test_as_many_tokens_as_there_are_positions(folder, name, toy):
             predict(model, EncodedTexts(tokenizer, rows["text"][:], max_length=30))
 
 
-def test_a_backbone_keeps_its_first_layers_and_gets_a_new_head(folder, name):
+def test_a_backbone_keeps_its_first_layers_and_gets_a_new_head(folder, name, tmp_path):
     whole, _ = models.load_checkpoint(folder)
     cut, tokenizer = models.load_backbone(folder, num_labels=4, layers=1)
     assert predict(cut, EncodedTexts(tokenizer, TEXTS)).logits.shape == (6, 4)
@@ -164,6 +164,7 @@ def test_a_backbone_keeps_its_first_layers_and_gets_a_new_head(folder, name):
     # ALBERT's layers share their weights.
     assert len(kept) < len(all_of_it) or name == "Albert"
     assert cut.config.num_hidden_layers == 1
+    models.load_checkpoint(models.save_checkpoint(cut, tokenizer, tmp_path / "cut"))
 
 
 def test_a_bare_encoder_is_a_backbone_and_no_classifier(folder, tmp_path):
