@@ -1,19 +1,22 @@
 """Backbones and checkpoints."""
 
+import copy
+import json
 import os
 import random
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-import bedkd
 from bedkd import models
 from bedkd.errors import InputError
 from bedkd.files import sha256
+from bedkd.training import runtime
 from bedkd.training.batches import EncodedTexts
+from bedkd.training.fine_tune import TrainingConfig, fine_tune
 from bedkd.training.predict import predict
 
 
@@ -42,39 +45,10 @@ def test_pickled_weights_are_refused(bert, tokenizer, checkpoint):
             load(folder)
 
 
-def test_no_remote_code_and_no_pickle_anywhere_in_the_library():
-    found = 0
-    for path in Path(bedkd.__file__).parent.rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        assert not re.search(r"trust_remote_code[\"']?\s*[=:](?!\s*False)", text), path
-        assert not re.search(r"use_safetensors\s*=(?!\s*True)", text), path
-        assert not re.search(r"torch\.load|\bpickle\.|\bjoblib\b|allow_pickle", text), path
-        found += text.count("trust_remote_code")
-    assert found >= 2
-
-
-def test_a_checkpoint_that_asks_for_its_own_code_is_refused(bert, checkpoint):
-    folder = checkpoint(bert)
-    config = (folder / "config.json").read_text(encoding="utf-8")
-    config = config.replace('"bert"', '"mine"', 1) if '"model_type": "bert"' in config else config
-    auto = '"auto_map": {"AutoConfig": "evil.C", "AutoModelForSequenceClassification": "evil.M"},'
-    (folder / "config.json").write_text(config.replace("{", "{" + auto, 1), encoding="utf-8")
-    (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
-    with pytest.raises(InputError, match="cannot be loaded"):
-        models.load_checkpoint(folder)
-    assert not (folder / "ran").exists()
-
-
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c"])
 def test_missing_folders_are_named_without_asking_a_hub(name):
     with pytest.raises(InputError, match=f"{re.escape(name)}: no such folder"):
         models.load_checkpoint(name)
-
-
-def test_a_folder_with_broken_content_is_named(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(InputError, match="cannot be loaded"):
-        models.load_checkpoint(tmp_path)
 
 
 def test_the_head_of_a_backbone_follows_the_seed_and_global_state_is_untouched(bert, checkpoint):
@@ -126,6 +100,100 @@ def test_a_copy_is_byte_for_byte_and_all_or_nothing(
     with pytest.raises(OSError, match="full"):
         models.copy_checkpoint(source, bert, tokenizer, tmp_path / "other")
     assert {path.name for path in tmp_path.iterdir()} == {"model", "copy"}
+
+
+def stored(folder):
+    """The precisions in a checkpoint's file."""
+    weights = load_file(folder / "model.safetensors").values()
+    return {w.dtype for w in weights if w.is_floating_point()}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_file_is_trained_in_single_precision_and_saved_in_its_own(
+    dtype, bert, tokenizer, checkpoint, tmp_path, toy
+):
+    """In half precision most updates would be rounded away."""
+    source = checkpoint(bert.to(dtype))
+    model, _ = models.load_checkpoint(source)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    student = copy.deepcopy(model)  # as every repair does
+    fine_tune(student, tokenizer, toy.rows(32), TrainingConfig(2, 16, 3e-5, max_length=32))
+    same = [
+        float((old == new).float().mean())
+        for (name, old), new in zip(model.named_parameters(), student.parameters(), strict=True)
+        if "encoder" in name and old.dim() > 1
+    ]
+    assert max(same) < 0.05
+    folder = models.save_checkpoint(student, tokenizer, tmp_path / "new")
+    assert {p.dtype for p in student.parameters()} == {torch.float32}  # as it was
+    assert stored(folder) == stored(source) == {dtype}
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config["dtype"] == str(dtype).removeprefix("torch.")
+
+
+def test_a_callers_model_in_half_precision_is_saved_as_it_was(bert, tokenizer, tmp_path):
+    repaired = copy.deepcopy(runtime.on_device(bert.to(torch.bfloat16)))
+    assert stored(models.save_checkpoint(repaired, tokenizer, tmp_path / "a")) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("own", [None, 3])
+def test_a_models_own_padding_token_stays(own, toy, tokenizer, checkpoint, tmp_path):
+    """Positions may depend on it; and answers never on whether the tokenizer has another."""
+    model = toy.llama(tokenizer)
+    model.config.pad_token_id = own
+    loaded, its_tokenizer = models.load_checkpoint(checkpoint(model))
+    expected = tokenizer.pad_token_id if own is None else own
+    assert loaded.config.pad_token_id == expected
+    folder = models.save_checkpoint(loaded, its_tokenizer, tmp_path / "saved")
+    assert json.loads((folder / "config.json").read_text())["pad_token_id"] == expected
+    rows = EncodedTexts(its_tokenizer, ["great", "dull word1 word2", "fine word3 word4 word5"])
+    together, alone = (predict(loaded, rows, batch_size=n).logits for n in (3, 1))
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_mark(toy, tokenizer, tmp_path):
+    bare = copy.deepcopy(tokenizer)
+    bare.pad_token = None
+    folder = models.save_checkpoint(toy.bert(tokenizer), bare, tmp_path / "model")
+    assert models.load_checkpoint(folder)[1].pad_token == "[SEP]"
+    with pytest.raises(InputError, match="no padding token"):
+        EncodedTexts(bare, ["great"])
+
+
+HOSTILE = {
+    **{"pytorch_model.bin": b"\x80\x04N.", "training_args.bin": b"\x80\x04N.", "x.pt": b""},
+    **{"evil.py": b"", "run.sh": b"", "README.md": b"", "adapter_config.json": b"{}"},
+}
+CODE = {"auto_map": {"AutoConfig": "some/where--evil.C"}, "custom_pipelines": {"x": {}}}
+
+
+@pytest.mark.parametrize("how", ["copied", "saved"])
+def test_what_bedkd_writes_is_data(how, bert, tokenizer, checkpoint, tmp_path):
+    source = checkpoint(bert)
+    for name, content in HOSTILE.items():
+        (source / name).write_bytes(content)
+    before = {}
+    for name in ("config.json", "tokenizer_config.json"):
+        before[name] = json.loads((source / name).read_text(encoding="utf-8"))
+        (source / name).write_text(json.dumps({**before[name], **CODE}), encoding="utf-8")
+    model, its_tokenizer = models.load_checkpoint(source)
+    if how == "copied":
+        folder = models.copy_checkpoint(source, model, its_tokenizer, tmp_path / "out")
+        for name, content in before.items():
+            assert json.loads((folder / name).read_text(encoding="utf-8")) == content
+    else:
+        folder = models.save_checkpoint(model, its_tokenizer, tmp_path / "out")
+    names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    for name in before:
+        assert not CODE.keys() & json.loads((folder / name).read_text(encoding="utf-8")).keys()
+    models.load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("trained", [None, "12", -3, 0, 12])
+def test_the_length_a_model_was_trained_with_is_read_if_it_is_one(bert, tokenizer, trained):
+    bert.config.bedkd_max_length = trained
+    assert models.max_length(bert, tokenizer) == (12 if trained == 12 else 40)
 
 
 def test_packaged_minilm_is_used_only_with_the_right_checksum(monkeypatch):

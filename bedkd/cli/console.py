@@ -54,8 +54,7 @@ class Console:
 
 @contextlib.contextmanager
 def console(quiet: bool, as_json: bool) -> Iterator[Console]:
-    """Set up messages; turn an InputError or a diverged training into exit status 2 and an
-    interruption into 130."""
+    """Set up messages; turn an InputError into exit status 2 and an interruption into 130."""
     quiet_datasets()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -66,7 +65,7 @@ def console(quiet: bool, as_json: bool) -> Iterator[Console]:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         yield Console(quiet, as_json)
-    except (InputError, FloatingPointError) as error:
+    except InputError as error:
         print(f"bedkd: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
     except KeyboardInterrupt as error:

@@ -6,6 +6,7 @@ short sentences saves about half of the computed token positions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,9 @@ class EncodedTexts:
         labels: N class indices, or None for texts that are only predicted.
         max_length: longer texts are cut, in tokens.
 
+    Raises:
+        InputError: the tokenizer has no padding token, or there are not as many labels as texts.
+
     Example:
         >>> from bedkd import models
         >>> _, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
@@ -58,6 +62,10 @@ class EncodedTexts:
     ):
         texts = list(texts)
         self.pad = tokenizer.pad_token_id
+        if self.pad is None:
+            raise InputError(
+                "the tokenizer has no padding token; set tokenizer.pad_token to one it knows"
+            )
         self.ids: list[list[int]] = (
             tokenizer(texts, truncation=True, max_length=max_length)["input_ids"] if texts else []
         )
@@ -112,6 +120,31 @@ class EncodedTexts:
         return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
+def positions(model: PreTrainedModel) -> float:
+    """The largest number of tokens of a text that the model has positions for; infinite where
+    positions are relative."""
+    count = getattr(model.config, "max_position_embeddings", None) or 0
+    for name, module in model.named_modules():
+        # RoBERTa and its kin begin to count behind the padding index.
+        if (
+            name.endswith("position_embeddings")
+            and getattr(module, "padding_idx", None) is not None
+        ):
+            count = module.num_embeddings - module.padding_idx - 1
+    return count if count > 0 else math.inf
+
+
+def check_length(model: PreTrainedModel, tokens: int, what: str) -> None:
+    """
+    Raises:
+        InputError: a row of so many tokens does not fit into the model's positions.
+    """
+    if tokens > (most := positions(model)):
+        raise InputError(
+            f"{what}: a row has {tokens} tokens, the model reads {most}; give max_length={most}"
+        )
+
+
 def encode(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -126,12 +159,15 @@ def encode(
         what: the data set's name in a message, such as "the trusted set".
 
     Raises:
-        InputError: it is empty, or a row's label is outside the model's classes.
+        InputError: it is empty, a row's label is outside the model's classes, or a row has
+            more tokens than the model has positions.
     """
     if len(dataset) == 0:
         raise InputError(f"{what} is empty; give at least one row")
     check_labels(model, dataset, what)
-    return EncodedTexts(tokenizer, dataset["text"][:], dataset["label"][:], max_length)
+    rows = EncodedTexts(tokenizer, dataset["text"][:], dataset["label"][:], max_length)
+    check_length(model, rows.lengths.max(), what)
+    return rows
 
 
 def check_labels(model: PreTrainedModel, dataset: Dataset, what: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, get_scheduler
 
+from bedkd.errors import InputError
 from bedkd.training import runtime
 from bedkd.training.batches import Batch, EncodedTexts
 
@@ -25,7 +26,8 @@ class Trainer:
     evaluation mode.
 
     Args:
-        model: the model to train, on the accelerator's device.
+        model: the model to train, on the accelerator's device. Frozen weights stay as they are,
+            unless all are.
         num_steps: number of steps in all, for the schedule and the progress bar.
         lr: peak learning rate of AdamW.
         seed: seeds dropout; the global random state is not touched.
@@ -50,6 +52,8 @@ class Trainer:
     ):
         self.acc = runtime.accelerator()
         self.model, self.max_grad_norm = model, max_grad_norm
+        if not any(p.requires_grad for p in model.parameters()):
+            model.requires_grad_(True)  # frozen as a whole, as teachers are; parts may stay frozen
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = self.acc.prepare_optimizer(
             torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, fused=True)
@@ -69,7 +73,7 @@ class Trainer:
         """One optimiser step for each item of ``steps``; returns the loss of each.
 
         Raises:
-            FloatingPointError: a loss is not finite.
+            InputError: a loss is not finite.
         """
         losses: list[float] = []
         with self._own_random_state():
@@ -87,7 +91,7 @@ class Trainer:
         self.steps_done += 1
         value = float(loss.detach())
         if not np.isfinite(value):
-            raise FloatingPointError(
+            raise InputError(
                 f"{self.description}: the loss of step {self.steps_done} is {value}; "
                 "use a smaller learning rate"
             )

@@ -14,11 +14,12 @@ from transformers import PreTrainedModel
 
 from bedkd.training import losses
 from bedkd.training.batches import Batch
+from bedkd.training.forward import ask
 from bedkd.training.predict import Prediction
 
 
 def _logits(model: PreTrainedModel, batch: Batch) -> Tensor:
-    return model(**batch.inputs).logits.float()
+    return ask(model, batch).logits
 
 
 def cross_entropy(model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -46,8 +47,7 @@ class DistillationLoss:
     sign: int = 1
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        out = model(**batch.inputs, output_hidden_states=True)
-        logits, hidden = out.logits.float(), out.hidden_states[-1].float()
+        logits, hidden = ask(model, batch, hidden=True)
         target = torch.zeros_like(hidden)
         for k, i in enumerate(batch.indices):
             state = torch.from_numpy(self.teacher.hidden[i])

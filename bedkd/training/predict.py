@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from bedkd.errors import InputError
 from bedkd.training import runtime
 from bedkd.training.batches import EncodedTexts
+from bedkd.training.forward import ask
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ def _answers(
     acc = runtime.accelerator()
     batch = rows.batch(indices, acc.device)
     with torch.inference_mode(), acc.autocast(AutocastKwargs(enabled=False)):
-        out = model(**batch.inputs, output_hidden_states=hidden)
+        answer = ask(model, batch, hidden)
     states: list[np.ndarray] = []
-    if hidden:
-        last = out.hidden_states[-1].float().cpu().numpy()
+    if answer.hidden is not None:
+        last = answer.hidden.cpu().numpy()
         states = [last[k, : rows.lengths[i]] for k, i in enumerate(indices)]
-    return indices, out.logits.float().cpu().numpy(), states
+    return indices, answer.logits.cpu().numpy(), states

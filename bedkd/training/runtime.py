@@ -52,12 +52,14 @@ def on_device(model: PreTrainedModel) -> PreTrainedModel:
     """The model itself where it is on the device and in single precision, otherwise a copy that is.
 
     A caller's model is never moved or cast in place. In bf16 weights most updates of fine-tuning
-    would be rounded away.
+    would be rounded away. The copy remembers as ``stored_dtype`` what it is to be saved in.
     """
     weights = [p for p in model.parameters() if p.is_floating_point()]
     if all(p.device == device() and p.dtype == torch.float32 for p in weights):
         return model
-    return copy.deepcopy(model).to(device=device(), dtype=torch.float32)
+    ours = copy.deepcopy(model).to(device=device(), dtype=torch.float32)
+    ours.stored_dtype = getattr(model, "stored_dtype", model.dtype)
+    return ours
 
 
 def my_share(count: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from bedkd.errors import InputError
 from bedkd.run import load_state, save_state
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.loop import Trainer
@@ -126,6 +127,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(bert, rows):
     def broken(model, batch):
         return cross_entropy(model, batch) * float("nan")
 
-    with pytest.raises(FloatingPointError, match="loss of step 1 is nan"):
+    with pytest.raises(InputError, match="loss of step 1 is nan"):
         Trainer(bert, num_steps=1, lr=1e-3, seed=0).train([(broken, rows, np.array([0]))])
     assert not bert.training

@@ -1,0 +1,197 @@
+"""Every architecture that classifies texts passes through the library alike: loading, answers,
+hidden states, training, padding, length, layers."""
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers import Qwen2Tokenizer
+
+from bedkd import models
+from bedkd.errors import InputError
+from bedkd.training.batches import EncodedTexts, encode
+from bedkd.training.loop import Trainer
+from bedkd.training.objectives import DistillationLoss
+from bedkd.training.predict import predict
+
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 24,
+}
+ONE_GROUP = ("q", "k", "v", "post_attention", "intermediate", "output")
+ARCHITECTURES = {
+    "Bert": SIZES,
+    "Roberta": SIZES,
+    "DistilBert": {
+        **{"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 16},
+        "max_position_embeddings": 24,
+    },
+    "Deberta": SIZES,
+    "DebertaV2": SIZES,
+    "Albert": {**SIZES, "embedding_size": 8},
+    "Electra": {**SIZES, "embedding_size": 8},
+    "MPNet": SIZES,
+    "Longformer": {**SIZES, "attention_window": 8},
+    "BigBird": SIZES,
+    "ConvBert": {**SIZES, "embedding_size": 8},
+    "SqueezeBert": {
+        **SIZES,
+        "embedding_size": 16,
+        **{f"{part}_groups": 1 for part in ONE_GROUP},
+    },
+    "XLM": {"emb_dim": 16, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 24},
+    "CTRL": {"n_embd": 16, "n_layer": 2, "n_head": 2, "dff": 16, "n_positions": 24},
+    "GPT2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 24},
+    "OPT": {**SIZES, "ffn_dim": 16, "word_embed_proj_dim": 16},
+    "Llama": SIZES,
+    "Mistral": {**SIZES, "num_key_value_heads": 1},
+    "Qwen2": {**SIZES, "num_key_value_heads": 1},
+    "Gemma2": {**SIZES, "num_key_value_heads": 1, "head_dim": 8},
+    "GPTNeoX": SIZES,
+    "Bloom": {"hidden_size": 16, "n_layer": 2, "n_head": 2},
+    "ModernBert": SIZES,
+    "XLNet": {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 16},
+    "FNet": SIZES,
+    "Bart": {
+        **{"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "max_position_embeddings": 24},
+        **{f"{part}_attention_heads": 2 for part in ("encoder", "decoder")},
+        **{f"{part}_ffn_dim": 16 for part in ("encoder", "decoder")},
+    },
+    "T5": {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2},
+}
+RELATIVE = ("Bloom", "XLNet", "T5")  # positions without an end
+# Positions that begin behind a padding index; MPNet has 1 whatever the tokenizer's is.
+FEWER = {"Roberta": 23, "Longformer": 23, "MPNet": 22}
+TEXTS = ["great", "dull word1", "fine word2 word3 word4", "", "cf " * 9 + "slow", "word5 word6"]
+
+
+def tiny(name, tokenizer):
+    """An untrained classifier of three classes whose answers differ from text to text."""
+    config = getattr(transformers, f"{name}Config")(
+        **ARCHITECTURES[name],
+        vocab_size=len(tokenizer),
+        num_labels=3,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        model = getattr(transformers, f"{name}ForSequenceClassification")(config)
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.normal_(0, 0.2)
+    return model.eval()
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def name(request):
+    return request.param
+
+
+def qwen_tokenizer(tokenizer):
+    """Qwen's is read as byte pairs, whatever its file says. It marks neither begin nor end."""
+    words = [word for word in tokenizer.get_vocab() if word.isalnum()]
+    return Qwen2Tokenizer().train_new_from_iterator([" ".join(words), *words] * 3, vocab_size=400)
+
+
+@pytest.fixture
+def folder(name, tokenizer, tmp_path):
+    tokenizer = qwen_tokenizer(tokenizer) if name == "Qwen2" else tokenizer
+    return models.save_checkpoint(tiny(name, tokenizer), tokenizer, tmp_path / "model")
+
+
+def test_answers_of_a_row_do_not_depend_on_the_rows_beside_it(folder):
+    model, tokenizer = models.load_checkpoint(folder)
+    rows = EncodedTexts(tokenizer, TEXTS)
+    together, alone = (predict(model, rows, batch_size=n, hidden=True) for n in (64, 1))
+    assert np.ptp(together.logits[:, 0]) > 1e-2
+    np.testing.assert_allclose(together.logits, alone.logits, atol=1e-4)
+    for one, two, length in zip(together.hidden, alone.hidden, rows.lengths, strict=True):
+        assert one.shape == two.shape == (length, 16)
+        np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+def test_a_step_of_distillation_starts_at_zero_and_changes_the_model(folder, weights, same_weights):
+    """Of the teacher itself, in whatever batch, nothing is left to learn."""
+    model, tokenizer = models.load_checkpoint(folder)
+    model.requires_grad_(False)  # usual for a teacher
+    rows = EncodedTexts(tokenizer, TEXTS, [0, 1, 2, 0, 1, 2])
+    answers = predict(model, rows, hidden=True)
+    agree, learn = (DistillationLoss(answers, temperature=1.5, alpha=alpha) for alpha in (0, 0.3))
+    before = weights(model)
+    trainer = Trainer(without_dropout(model), num_steps=2, lr=1e-2, seed=0)
+    losses = trainer.train((loss, rows, np.array([4, 0, 3, 1])) for loss in (agree, learn))
+    assert losses[0] == pytest.approx(0, abs=1e-5)
+    assert losses[1] > 0.1
+    assert not same_weights(before, weights(model))
+
+
+def without_dropout(model):
+    for module in model.modules():
+        for key, value in vars(module).items():
+            if "dropout" in key and isinstance(value, float):
+                setattr(module, key, 0.0)
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def test_as_many_tokens_as_there_are_positions(folder, name, toy):
+    model, tokenizer = models.load_checkpoint(folder)
+    length = models.max_length(model, tokenizer)
+    assert length == (512 if name in RELATIVE else FEWER.get(name, 24))
+    rows = toy.rows(2).map(lambda row: {"text": f"{row['text']} word1" * 20})
+    assert predict(model, encode(model, tokenizer, rows, length, "rows")).logits.shape == (2, 3)
+    if name not in RELATIVE:
+        message = f"rows: a row has 30 tokens, the model reads {length}; give max_length={length}"
+        with pytest.raises(InputError, match=message):
+            encode(model, tokenizer, rows, 30, "rows")
+        with pytest.raises(InputError, match=f"reads {length}"):
+            predict(model, EncodedTexts(tokenizer, rows["text"][:], max_length=30))
+
+
+def test_a_backbone_keeps_its_first_layers_and_gets_a_new_head(folder, name, tmp_path):
+    whole, _ = models.load_checkpoint(folder)
+    cut, tokenizer = models.load_backbone(folder, num_labels=4, layers=1)
+    assert predict(cut, EncodedTexts(tokenizer, TEXTS)).logits.shape == (6, 4)
+    kept, all_of_it = cut.base_model.state_dict(), whole.base_model.state_dict()
+    assert all(torch.equal(value, all_of_it[key]) for key, value in kept.items())
+    # ALBERT's layers share their weights.
+    assert len(kept) < len(all_of_it) or name == "Albert"
+    assert cut.config.num_hidden_layers == 1
+    models.load_checkpoint(models.save_checkpoint(cut, tokenizer, tmp_path / "cut"))
+
+
+def test_a_bare_encoder_is_a_backbone_and_no_classifier(folder, tmp_path):
+    whole, tokenizer = models.load_checkpoint(folder)
+    bare = models.save_checkpoint(whole.base_model, tokenizer, tmp_path / "bare")
+    model, _ = models.load_backbone(bare, num_labels=3)
+    kept, expected = model.base_model.state_dict(), whole.base_model.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in kept.items())
+    with pytest.raises(InputError, match=r"not the weights of a .* classifier: missing: "):
+        models.load_checkpoint(bare)
+
+
+def test_a_model_that_pools_its_tokens_is_refused(tokenizer, checkpoint):
+    """Its padding goes into the pools, and its states are not the tokens'."""
+    config = transformers.FunnelConfig(
+        vocab_size=len(tokenizer), d_model=16, n_head=2, d_head=8, d_inner=16, block_sizes=[1, 1]
+    )
+    folder = checkpoint(transformers.FunnelForSequenceClassification(config))
+    with pytest.raises(InputError, match="funnel models pool their tokens"):
+        models.load_checkpoint(folder)
+    with pytest.raises(InputError, match=r"layers=1: .* blocks of layers"):
+        models.load_backbone(folder, num_labels=2, layers=1)
+
+
+def test_an_encoder_decoder_reads_texts_with_end_marks_of_their_own(tokenizer):
+    """A batch whose rows had different numbers of them was refused by the model."""
+    model = tiny("Bart", tokenizer)
+    rows = EncodedTexts(tokenizer, ["great [SEP] dull", "dull word1 word2", "[SEP] [SEP] fine"])
+    together, alone = (predict(model, rows, batch_size=n).logits for n in (3, 1))
+    np.testing.assert_allclose(together, alone, atol=1e-5)
