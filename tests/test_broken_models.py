@@ -1,5 +1,6 @@
 """Models that are not what they say: one line, no code of theirs, no prompt."""
 
+import contextlib
 import io
 import json
 import sys
@@ -16,6 +17,7 @@ from transformers import (
 )
 
 from bedkd import models
+from bedkd.attacks.rewriting import load_generator
 from bedkd.errors import InputError
 
 LOADERS = {
@@ -224,15 +226,21 @@ CODE = {
 }
 
 
+def hostile(folder, what):
+    """A checkpoint with code of its own; returns the file that the code would leave."""
+    name, auto_map, changes = CODE[what]
+    change_json(folder / name, auto_map=auto_map, **changes)
+    ran = folder / "ran"
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nclass C: pass\nM = T = C\n")
+    return ran
+
+
 @pytest.mark.parametrize("answer", ["closed", "yes"])
 @pytest.mark.parametrize("what", CODE)
 def test_no_code_of_a_checkpoint_runs_and_nobody_is_asked(
     load, folder, what, answer, monkeypatch, capsys
 ):
-    name, auto_map, changes = CODE[what]
-    change_json(folder / name, auto_map=auto_map, **changes)
-    ran = folder / "ran"
-    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nclass C: pass\nM = T = C\n")
+    ran = hostile(folder, what)
     keyboard = io.StringIO("y\n" * 9)
     if answer == "closed":
         keyboard.close()
@@ -244,3 +252,13 @@ def test_no_code_of_a_checkpoint_runs_and_nobody_is_asked(
     assert not ran.exists()
     assert keyboard.closed or keyboard.tell() == 0
     assert "[y/N]" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("what", ["both", "a tokenizer", "a tokenizer of a known class"])
+def test_no_code_of_a_generator_runs_either(folder, what, monkeypatch):
+    ran = hostile(folder, what)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))
+    with contextlib.suppress(InputError):
+        load_generator(str(folder), "stylebkd", folder / "out")
+    assert sys.stdin.tell() == 0
+    assert not ran.exists()
