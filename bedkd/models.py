@@ -88,6 +88,11 @@ def _source(name: str | Path) -> tuple[str, str | None]:
                 f"model {name}: no *.safetensors file in this folder; bedkd does not unpickle "
                 "weights (convert with `model.save_pretrained(folder)`)"
             )
+        if (Path(name) / "adapter_config.json").is_file():
+            raise InputError(
+                f"model {name}: holds an adapter of another model; merge them first "
+                "(`model.merge_and_unload().save_pretrained(folder)`)"
+            )
         return str(name), None
     text = str(name)
     if text.startswith((".", "/", "~")) or text.count("/") > 1:

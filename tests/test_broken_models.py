@@ -69,11 +69,19 @@ def test_broken_weights(load, folder, damage):
     assert "cannot be loaded" in refused(load, folder)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
-@pytest.mark.parametrize("junk", ["{", "{}", "[]", '{"model": 1}', "\udce4"])
+NOT_JSON = ["{", "[]", "\udce4"]
+NOTHING_IN_IT = ["{}", '{"model": 1}']
+
+
+@pytest.mark.parametrize(
+    ("name", "junk"),
+    [
+        *(("config.json", junk) for junk in NOT_JSON + NOTHING_IN_IT),
+        *(("tokenizer.json", junk) for junk in NOT_JSON + NOTHING_IN_IT),
+        *(("tokenizer_config.json", junk) for junk in NOT_JSON),
+    ],
+)
 def test_broken_json(load, folder, name, junk):
-    if (name, junk) in {("tokenizer_config.json", "{}"), ("tokenizer_config.json", '{"model": 1}')}:
-        pytest.skip("is in order")
     (folder / name).write_bytes(junk.encode(errors="surrogateescape"))
     refused(load, folder)
 
@@ -165,6 +173,11 @@ def test_a_single_class(toy, tokenizer, checkpoint):
 def test_quantised_weights(load, folder):
     change_json(folder / "config.json", quantization_config={"quant_method": "bitsandbytes"})
     assert "quantised" in refused(load, folder)
+
+
+def test_adapters(load, folder):
+    (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
+    assert "merge" in refused(load, folder)
 
 
 def words(*vocabulary, **options):

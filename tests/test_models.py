@@ -162,7 +162,7 @@ def test_a_tokenizer_without_padding_pads_with_its_end_mark(toy, tokenizer, tmp_
 
 HOSTILE = {
     **{"pytorch_model.bin": b"\x80\x04N.", "training_args.bin": b"\x80\x04N.", "x.pt": b""},
-    **{"evil.py": b"", "run.sh": b"", "README.md": b"", "adapter_config.json": b"{}"},
+    **{"evil.py": b"", "run.sh": b"", "README.md": b""},
 }
 CODE = {"auto_map": {"AutoConfig": "some/where--evil.C"}, "custom_pipelines": {"x": {}}}
 
