@@ -95,6 +95,18 @@ def test_weights_of_an_index_that_are_not_safetensors(load, bert, folder):
     assert "evil.bin" in refused(load, folder)
 
 
+def test_weights_that_a_configuration_names_are_not_read(bert, tokenizer, folder, tmp_path):
+    """Transformers would unpickle these."""
+    change_json(folder / "config.json", transformers_weights="adapter_model.bin")
+    with torch.no_grad():
+        bert.classifier.bias += 1
+    torch.save(bert.state_dict(), folder / "adapter_model.bin")
+    model, _ = models.load_checkpoint(folder)
+    assert torch.equal(model.classifier.bias + 1, bert.classifier.bias)
+    saved = models.save_checkpoint(model, tokenizer, tmp_path / "saved")
+    assert "transformers_weights" not in (saved / "config.json").read_text(encoding="utf-8")
+
+
 def test_a_classifier_needs_all_of_its_weights(folder, toy, tokenizer, checkpoint):
     change_weights(folder, lambda n, w: {} if "layer.1.output.dense" in n else {n: w})
     message = refused(models.load_checkpoint, folder)
