@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -23,6 +24,22 @@ def _beside(path: Path) -> Path:
     return path.parent / f".{path.name[:40]}-{secrets.token_hex(6)}"
 
 
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what a killed process has left beside a target; only for whoever holds its lock."""
+    path = Path(path)
+    for left in path.parent.glob(f".{glob.escape(path.name[:40])}-{12 * '[0-9a-f]'}"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def check_file(path: str | Path) -> None:
+    """Make sure that a file can be written under this name before any work is done for it.
+
+    Raises:
+        InputError: it is a link, a folder, a pipe or a device.
+    """
+    _refuse_special(Path(path))
+
+
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
     """Turn what the system says against writing (disk full, no permission) into one line."""
@@ -39,7 +56,7 @@ def _refuse_special(path: Path) -> None:
     if path.is_symlink():
         raise InputError(f"{path}: is a symbolic link; name the file it points to as output")
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; name a file as output")
+        raise InputError(f"{path}: is a folder; name a file such as {path}/scores.csv")
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: is a pipe or a device; name a regular file as output")
 
@@ -123,13 +140,15 @@ def locked(folder: str | Path) -> Iterator[Path]:
     process, however that ends.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it, or it cannot be made.
     """
     import fcntl  # not on Windows; imported where it is needed
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as handle:
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = open(folder / ".lock", "w")  # noqa: SIM115
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -19,6 +19,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+<<<<<<< HEAD
+=======
+from datasets import Dataset
+from safetensors import safe_open
+>>>>>>> k-models
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -87,6 +92,11 @@ def _source(name: str | Path) -> tuple[str, str | None]:
                 f"model {name}: no *.safetensors file in this folder; bedkd does not unpickle "
                 "weights (convert with `model.save_pretrained(folder)`)"
             )
+        if (Path(name) / "adapter_config.json").is_file():
+            raise InputError(
+                f"model {name}: holds an adapter of another model; merge them first "
+                "(`model.merge_and_unload().save_pretrained(folder)`)"
+            )
         return str(name), None
     text = str(name)
     if text.startswith((".", "/", "~")) or text.count("/") > 1:
@@ -124,8 +134,7 @@ def _load(
         )
     if getattr(config, "pad_token_id", None) is None:  # else its positions may depend on it
         config.pad_token_id = tokenizer.pad_token_id
-    _check_index(name, source, common["revision"])
-    stored = config.dtype
+    stored = _stored_dtype(_weight_files(name, source, common["revision"]))
     model, found = AutoModelForSequenceClassification.from_pretrained(
         source,
         config=config,
@@ -135,7 +144,7 @@ def _load(
         output_loading_info=True,
         **common,
     )
-    model.stored_dtype = stored or torch.float32
+    model.stored_dtype = stored
     _check_weights(name, model, found, new_head)
     _check_tokenizer(name, model, tokenizer)
     model = model.to(device()).eval()
@@ -155,22 +164,33 @@ def _read_config(name: str | Path, source: str, **options) -> PretrainedConfig:
             "they were made from"
         )
     config._attn_implementation = None  # may name a compiled kernel on a hub, which is code
-    config.transformers_weights = None  # may name a file that is not safetensors
+    vars(config).pop("transformers_weights", None)  # may name a file that is not safetensors
     return config
 
 
-def _check_index(name: str | Path, source: str, revision: str | None) -> None:
-    """Refuse weights in parts of which one is a pickle: transformers would read it."""
+def _weight_files(name: str | Path, source: str, revision: str | None) -> list[str]:
+    """The files that hold the weights. None is a pickle: transformers would read it."""
     try:
-        path = cached_file(source, "model.safetensors.index.json", revision=revision)
-    except OSError:
-        return  # in one part
-    parts = set(json.loads(Path(path).read_text(encoding="utf-8"))["weight_map"].values())
+        return [cached_file(source, "model.safetensors", revision=revision)]
+    except OSError:  # in parts
+        index = cached_file(source, "model.safetensors.index.json", revision=revision)
+    parts = set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values())
     if others := sorted(part for part in parts if not part.endswith(".safetensors")):
         raise InputError(
             f"model {name}: its index names {others[0]}, which is not safetensors; bedkd does not "
             "unpickle weights (convert with `model.save_pretrained(folder)`)"
         )
+    return [cached_file(source, part, revision=revision) for part in sorted(parts)]
+
+
+def _stored_dtype(files: list[str]) -> torch.dtype:
+    """The most exact precision that weights are stored in; configurations may say another."""
+    found = set()
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            found |= {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+    known = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+    return next((dtype for code, dtype in known.items() if code in found), torch.float32)
 
 
 def _check_weights(name: str | Path, model: PreTrainedModel, found: dict, new_head: bool) -> None:

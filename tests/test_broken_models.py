@@ -69,11 +69,19 @@ def test_broken_weights(load, folder, damage):
     assert "cannot be loaded" in refused(load, folder)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
-@pytest.mark.parametrize("junk", ["{", "{}", "[]", '{"model": 1}', "\udce4"])
+NOT_JSON = ["{", "[]", "\udce4"]
+NOTHING_IN_IT = ["{}", '{"model": 1}']
+
+
+@pytest.mark.parametrize(
+    ("name", "junk"),
+    [
+        *(("config.json", junk) for junk in NOT_JSON + NOTHING_IN_IT),
+        *(("tokenizer.json", junk) for junk in NOT_JSON + NOTHING_IN_IT),
+        *(("tokenizer_config.json", junk) for junk in NOT_JSON),
+    ],
+)
 def test_broken_json(load, folder, name, junk):
-    if (name, junk) in {("tokenizer_config.json", "{}"), ("tokenizer_config.json", '{"model": 1}')}:
-        pytest.skip("is in order")
     (folder / name).write_bytes(junk.encode(errors="surrogateescape"))
     refused(load, folder)
 
@@ -85,6 +93,18 @@ def test_weights_of_an_index_that_are_not_safetensors(load, bert, folder):
     index = {"metadata": {}, "weight_map": dict.fromkeys(bert.state_dict(), "evil.bin")}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "evil.bin" in refused(load, folder)
+
+
+def test_weights_that_a_configuration_names_are_not_read(bert, tokenizer, folder, tmp_path):
+    """Transformers would unpickle these."""
+    change_json(folder / "config.json", transformers_weights="adapter_model.bin")
+    with torch.no_grad():
+        bert.classifier.bias += 1
+    torch.save(bert.state_dict(), folder / "adapter_model.bin")
+    model, _ = models.load_checkpoint(folder)
+    assert torch.equal(model.classifier.bias + 1, bert.classifier.bias)
+    saved = models.save_checkpoint(model, tokenizer, tmp_path / "saved")
+    assert "transformers_weights" not in (saved / "config.json").read_text(encoding="utf-8")
 
 
 def test_a_classifier_needs_all_of_its_weights(folder, toy, tokenizer, checkpoint):
@@ -165,6 +185,11 @@ def test_a_single_class(toy, tokenizer, checkpoint):
 def test_quantised_weights(load, folder):
     change_json(folder / "config.json", quantization_config={"quant_method": "bitsandbytes"})
     assert "quantised" in refused(load, folder)
+
+
+def test_adapters(load, folder):
+    (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
+    assert "merge" in refused(load, folder)
 
 
 def words(*vocabulary, **options):

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -114,6 +115,9 @@ def test_a_file_is_trained_in_single_precision_and_saved_in_its_own(
 ):
     """In half precision most updates would be rounded away."""
     source = checkpoint(bert.to(dtype))
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config["dtype"] = "float16"  # which is not always true
+    (source / "config.json").write_text(json.dumps(config), encoding="utf-8")
     model, _ = models.load_checkpoint(source)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     student = copy.deepcopy(model)  # as every repair does
@@ -134,6 +138,18 @@ def test_a_file_is_trained_in_single_precision_and_saved_in_its_own(
 def test_a_callers_model_in_half_precision_is_saved_as_it_was(bert, tokenizer, tmp_path):
     repaired = copy.deepcopy(runtime.on_device(bert.to(torch.bfloat16)))
     assert stored(models.save_checkpoint(repaired, tokenizer, tmp_path / "a")) == {torch.bfloat16}
+
+
+def test_parts_are_saved_in_the_precision_of_the_most_exact(bert, tokenizer, checkpoint, tmp_path):
+    bert.to(torch.bfloat16).classifier.float()
+    source = checkpoint(bert)
+    shutil.rmtree(source)
+    bert.save_pretrained(source, max_shard_size="20KB")
+    tokenizer.save_pretrained(source)
+    assert len(list(source.glob("model-*.safetensors"))) > 1
+    model, _ = models.load_checkpoint(source)
+    folder = models.save_checkpoint(model, tokenizer, tmp_path / "new")
+    assert stored(folder) == {torch.float32}
 
 
 @pytest.mark.parametrize("own", [None, 3])
@@ -162,7 +178,7 @@ def test_a_tokenizer_without_padding_pads_with_its_end_mark(toy, tokenizer, tmp_
 
 HOSTILE = {
     **{"pytorch_model.bin": b"\x80\x04N.", "training_args.bin": b"\x80\x04N.", "x.pt": b""},
-    **{"evil.py": b"", "run.sh": b"", "README.md": b"", "adapter_config.json": b"{}"},
+    **{"evil.py": b"", "run.sh": b"", "README.md": b""},
 }
 CODE = {"auto_map": {"AutoConfig": "some/where--evil.C"}, "custom_pipelines": {"x": {}}}
 

@@ -6,7 +6,9 @@ import contextlib
 import json
 import logging
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from bedkd import data
 from bedkd.errors import InputError
-from bedkd.files import locked
+from bedkd.files import locked, remove_leftovers
 from bedkd.run import Run
 from bedkd.training import runtime
 
@@ -63,6 +65,8 @@ def console(quiet: bool, as_json: bool) -> Iterator[Console]:
     )
     for noisy in ("httpx", "accelerate", "transformers", "datasets", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     try:
         yield Console(quiet, as_json)
     except InputError as error:
@@ -88,6 +92,7 @@ def resumable(output: Path, quiet: bool) -> Iterator[Run]:
         yield Run(folder, progress=False)
         return
     with locked(folder):
+        remove_leftovers(output)
         try:
             yield Run(folder, progress=not quiet)
         except InputError:

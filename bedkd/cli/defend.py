@@ -17,7 +17,7 @@ from bedkd.cli.console import Json, Lr, Output, Quiet, Seed, console, fresh, rea
 from bedkd.detectors import DETECTORS, Detection
 from bedkd.errors import InputError
 from bedkd.evaluation import evaluate as measure
-from bedkd.files import atomic_folder, atomic_text, write_json
+from bedkd.files import atomic_folder, atomic_text, check_file, write_json
 from bedkd.presets import PRESETS, Preset
 from bedkd.purify import detect as run_detector
 from bedkd.purify import purify as run_defence
@@ -147,8 +147,7 @@ def detect(
     Exit status 3: cannot tell, something is missing; it is named, and no file is written.
     """
     with console(quiet, as_json) as out:
-        if output.is_dir():
-            raise InputError(f"output {output}: this is a folder; give a file such as scores.csv")
+        check_file(output)
         preset = _chosen(config, detector, None)
         case, rows = _case(model, trusted, untrusted, preset, max_length, seed)
         with resumable(output, quiet) as run:
