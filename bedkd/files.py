@@ -56,7 +56,7 @@ def _refuse_special(path: Path) -> None:
     if path.is_symlink():
         raise InputError(f"{path}: is a symbolic link; name the file it points to as output")
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; name a file such as {path}/scores.csv")
+        raise InputError(f"{path}: is a folder; name a file as output, such as {path}/scores.csv")
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: is a pipe or a device; name a regular file as output")
 

@@ -19,11 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-<<<<<<< HEAD
-=======
-from datasets import Dataset
 from safetensors import safe_open
->>>>>>> k-models
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
