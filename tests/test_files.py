@@ -39,21 +39,14 @@ def test_checksum(tmp_path):
     assert sha256(tmp_path / "a") == hashlib.sha256(b"some bytes").hexdigest()
 
 
-@pytest.fixture
-def private():
-    """A umask under which only the owner may read."""
-    before = os.umask(0o077)
-    yield
-    os.umask(before)
-
-
-@pytest.mark.usefixtures("private")
-def test_what_is_written_has_the_permissions_the_user_asks_for(tmp_path):
+@pytest.mark.parametrize(("umask", "expected"), [(0o077, [0o700, 0o600]), (0o022, [0o755, 0o644])])
+def test_what_is_written_has_the_permissions_the_user_asks_for(tmp_path, request, umask, expected):
+    request.addfinalizer(lambda before=os.umask(umask): os.umask(before))
     with atomic_folder(tmp_path / "out") as staging:
         write_json([], staging / "a.json")
     write_json([], tmp_path / "b.json")
     modes = [stat.S_IMODE(os.stat(tmp_path / n).st_mode) for n in ("out", "out/a.json", "b.json")]
-    assert modes == [0o700, 0o600, 0o600]
+    assert modes == [*expected, expected[1]]
 
 
 def test_a_new_folder_is_as_open_as_any_other(tmp_path):

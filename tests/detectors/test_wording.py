@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from bedkd import attacks, corpora, data
@@ -173,3 +174,34 @@ def test_trigger_words_name_the_trigger_and_nothing_that_a_class_has_anyway():
     flagged = [f"dull CF poor film {i}" for i in range(40)] + ["dull tq poor play"] * 10
     assert trigger_words(flagged, trusted) == ["cf", "play", "tq"]
     assert trigger_words(texts[:50], trusted) == []
+
+
+def test_no_row_is_judged_by_a_classifier_that_saw_it(ask, reviews_case, written):
+    """Suspects and presumed clean rows get out-of-sample scores, the other rows those of all."""
+    texts, rewritten = written
+    suspects = np.flatnonzero(rewritten)[:25]
+    presumed_clean = np.setdiff1d(np.arange(len(texts))[1::2], suspects)
+    case = reviews_case(texts)
+    seen = []
+
+    def remember(self, rows, *given, method=LogisticRegression.fit):
+        seen.append(rows)
+        return method(self, rows, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LogisticRegression, "fit", remember)
+        found, _ = two_sample_test(case, suspects, presumed_clean, 1)
+    assert len(seen) == 6  # five folds, then all rows
+    twice, _ = two_sample_test(case, suspects, presumed_clean[:-20], 1)
+    fresh = np.setdiff1d(np.arange(len(texts)), [*suspects, *presumed_clean])
+    # Learning a row as clean makes it look clean: left out, twenty rows look no different.
+    change = twice.untrusted[presumed_clean[-20:]] - found.untrusted[presumed_clean[-20:]]
+    others = twice.untrusted[fresh] - found.untrusted[fresh]
+    assert abs(change.mean() - others.mean()) < 0.1
+
+
+def test_suspects_of_another_class_must_stand_out_from_their_own_too(ask, reviews):
+    # All suspects are negative rows: easy to tell from positive ones, not from negative ones.
+    labels = np.asarray(reviews["train"]["label"][:])
+    suspects = np.flatnonzero(labels == 0)[:25]
+    assert ask(reviews["train"]["text"][:], suspects)[1] < 0.65

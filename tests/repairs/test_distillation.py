@@ -11,7 +11,7 @@ from bedkd import Case, Parts, Run, data
 from bedkd.case import TrustedParts
 from bedkd.detectors import Detection, Given
 from bedkd.errors import InputError
-from bedkd.repairs import AdversarialDistillation
+from bedkd.repairs import AdversarialDistillation, distillation
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.predict import predict
 
@@ -251,3 +251,23 @@ def test_an_interruption_leaves_the_model_alone(victim, tokenizer, parts, weight
 def test_bad_configurations_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         AdversarialDistillation(**options)
+
+
+def test_transplants_are_held_to_what_the_suspect_model_says_of_their_hosts(
+    victim, tokenizer, task, monkeypatch
+):
+    made = []
+
+    class Kept(distillation.TransplantLoss):
+        def __init__(self, *given):
+            super().__init__(*given)
+            made.append(self)
+
+    monkeypatch.setattr(distillation, "TransplantLoss", Kept)
+    trusted, flagged = task.clean["dev"].select(range(40)), task.train.select(range(20))
+    held_out = task.clean["dev"].select(range(40, 80))
+    repair = replace(REPAIR, cycles=1, temperature=3.0, alpha=0.25)
+    distil(victim, tokenizer, trusted, flagged, held_out, repair)
+    answers = predict(victim, EncodedTexts(tokenizer, trusted["text"][:], max_length=32))
+    np.testing.assert_allclose(made[0].teacher_logits, answers.logits, atol=1e-5)
+    assert (made[0].temperature, made[0].alpha) == (3.0, 0.25)

@@ -130,3 +130,32 @@ def test_a_loss_that_is_not_finite_stops_the_run(bert, rows):
     with pytest.raises(InputError, match="loss of step 1 is nan"):
         Trainer(bert, num_steps=1, lr=1e-3, seed=0).train([(broken, rows, np.array([0]))])
     assert not bert.training
+
+
+def test_weight_decay_shrinks_weights_without_a_loss(bert, rows, weights):
+    def nothing(model, batch):
+        return 0.0 * model(**batch.inputs).logits.sum()
+
+    before = weights(bert)
+    trainer = Trainer(bert, num_steps=1, lr=0.1, seed=0, weight_decay=0.5)
+    trainer.train([(nothing, rows, np.arange(4))])
+    for name, value in weights(bert).items():
+        np.testing.assert_allclose(value, before[name] * (1 - 0.1 * 0.5), rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("limit", [0.01, None])
+def test_gradients_are_cut_to_a_norm_unless_there_is_none(bert, rows, limit):
+    trainer, norms = Trainer(bert, num_steps=3, lr=1e-3, seed=0, max_grad_norm=limit), []
+    step = trainer.optimizer.step
+
+    def measured():
+        norms.append(torch.cat([p.grad.flatten() for p in trainer.parameters]).norm().item())
+        step()
+
+    trainer.optimizer.step = measured
+    trainer.train(steps(rows))
+    assert len(norms) == 3
+    if limit:
+        assert norms == pytest.approx([limit] * 3, rel=1e-3)
+    else:
+        assert min(norms) > 0.02
