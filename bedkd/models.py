@@ -31,7 +31,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from bedkd.errors import InputError
-from bedkd.files import atomic_folder, sha256
+from bedkd.files import atomic_folder, sha256, write_json
 from bedkd.training.batches import EncodedTexts, positions
 from bedkd.training.forward import ask
 from bedkd.training.runtime import device
@@ -334,6 +334,10 @@ def save_checkpoint(
     with atomic_folder(folder) as staging:
         model.save_pretrained(staging, safe_serialization=True)
         tokenizer.save_pretrained(staging)
+        # Transformers leaves two classes out of a file, and reads three of BART where it says none.
+        content = json.loads((staging / "config.json").read_text(encoding="utf-8"))
+        content["id2label"], content["label2id"] = model.config.id2label, model.config.label2id
+        write_json(content, staging / "config.json")
         _without_code(staging)
     return Path(folder)
 
