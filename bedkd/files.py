@@ -40,6 +40,19 @@ def check_file(path: str | Path) -> None:
     _refuse_special(Path(path))
 
 
+def refuse_ambiguous(name: str | Path, what: str) -> None:
+    """Refuse a known name that is also a folder or file here: either could be meant.
+
+    Raises:
+        InputError: it is; says how to name the folder.
+    """
+    if isinstance(name, str) and Path(name).exists():
+        raise InputError(
+            f"{what} {name}: is a known name, and a file or folder here; write ./{name} for that, "
+            "or rename it"
+        )
+
+
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
     """Turn what the system says against writing (disk full, no permission) into one line."""

@@ -31,7 +31,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from bedkd.errors import InputError
-from bedkd.files import atomic_folder, sha256, write_json
+from bedkd.files import atomic_folder, refuse_ambiguous, sha256, write_json
 from bedkd.training.batches import EncodedTexts, positions
 from bedkd.training.forward import ask
 from bedkd.training.runtime import device
@@ -81,6 +81,7 @@ def minilm_folder() -> Path:
 def _source(name: str | Path) -> tuple[str, str | None]:
     """Where a backbone or checkpoint is loaded from, and at which revision."""
     if name == "minilm":
+        refuse_ambiguous(name, "model")
         return str(minilm_folder()), None
     if Path(name).is_dir():
         if not list(Path(name).glob("*.safetensors")):

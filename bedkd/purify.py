@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from bedkd.case import Case, Parts
 from bedkd.detectors import BeDKDDetector, Detection, Detector
+from bedkd.metrics import Share
 from bedkd.outcome import Outcome, compare
 from bedkd.repairs import AdversarialDistillation, Repair, Repaired
 from bedkd.run import Run
@@ -173,7 +174,7 @@ def detect(case: Case, detector: Detector, run: Run = Run()) -> tuple[Detection,
         run.save("detection", lambda: {f: getattr(found, f) for f in found.__dataclass_fields__})
     else:
         found = Detection(**saved)
-    return found, [*case.divided.warnings, *_cut(case)]
+    return found, [*case.divided.warnings, *_cut(case), *_guessing(case)]
 
 
 def _cut(case: Case) -> list[str]:
@@ -182,6 +183,16 @@ def _cut(case: Case) -> list[str]:
     return [
         f"{case.cut_share:.0%} of the untrusted rows reach {case.max_length} tokens and may be cut "
         "there; a trigger behind that is not seen. Give a larger max_length if the model reads more"
+    ]
+
+
+def _guessing(case: Case) -> list[str]:
+    right, chance = Share.of(case.fits_label), 1 / len(np.unique(case.trusted_labels))
+    if right.low > chance:
+        return []
+    return [
+        f"the model classifies {right.value:.0%} of the trusted rows correctly, no better than "
+        f"guessing ({chance:.0%}): the verdict then speaks of the rows, not of the model"
     ]
 
 

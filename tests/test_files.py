@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from bedkd import files
+from bedkd import data, files, models
 from bedkd.errors import InputError
 from bedkd.files import atomic_folder, atomic_text, locked, remove_leftovers, sha256, write_json
 
@@ -41,7 +41,8 @@ def test_checksum(tmp_path):
 
 @pytest.mark.parametrize(("umask", "expected"), [(0o077, [0o700, 0o600]), (0o022, [0o755, 0o644])])
 def test_what_is_written_has_the_permissions_the_user_asks_for(tmp_path, request, umask, expected):
-    request.addfinalizer(lambda before=os.umask(umask): os.umask(before))
+    before = os.umask(umask)
+    request.addfinalizer(lambda: os.umask(before))
     with atomic_folder(tmp_path / "out") as staging:
         write_json([], staging / "a.json")
     write_json([], tmp_path / "b.json")
@@ -136,3 +137,15 @@ def test_a_lock_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"), locked(tmp_path / "file" / "below"):
         pass
+
+
+def test_a_known_name_that_is_a_folder_here_too_is_not_guessed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, load in (
+        ("reviews", lambda: data.load("reviews", train=4, dev=4, test=4)),
+        ("minilm", lambda: models.load_backbone("minilm", num_labels=2, layers=1)),
+    ):
+        load()
+        (tmp_path / name).mkdir()
+        with pytest.raises(InputError, match=rf"{name}: is a known name.*write \./{name}"):
+            load()

@@ -10,6 +10,7 @@ from datasets import Dataset, DatasetDict
 from bedkd import Case, Run, attacks, data, purify
 from bedkd.detectors import DirectionalMapping, Given, TriggerProbe, min_detectable
 from bedkd.errors import InputError
+from bedkd.purify import detect
 from bedkd.training.fine_tune import fine_tune
 
 
@@ -301,3 +302,12 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     other = replace(case, seed=1)
     with pytest.raises(InputError, match="run with another settings"):
         purify(other, preset.detector, preset.repair, run=Run(tmp_path / "cut"))
+
+
+def test_a_model_that_guesses_is_said_to(victim, bert, tokenizer, task, tiny_preset):
+    def notes(model):
+        case = Case(model, tokenizer, task.clean["dev"], task.train, tiny_preset.parts)
+        return detect(case, Given((1, 2)))[1]
+
+    assert notes(victim) == []
+    assert "no better than guessing (50%)" in notes(bert)[0]

@@ -23,7 +23,7 @@ from bedkd.data.formats import (
 )
 from bedkd.data.rows import SPLITS, make
 from bedkd.errors import InputError
-from bedkd.files import sha256
+from bedkd.files import refuse_ambiguous, sha256
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,8 @@ def load(name: str | Path, *, seed: int = 0, **sizes: int) -> DatasetDict:
     unknown = set(sizes) - set(SPLITS)
     if unknown:
         raise InputError(f"sizes: no split {sorted(unknown)[0]!r}; splits are {', '.join(SPLITS)}")
+    if name in corpora.TASKS or name in SOURCES:
+        refuse_ambiguous(name, "data set")
     if name in corpora.TASKS:
         splits = corpora.build(str(name), seed=seed, **sizes)
         return DatasetDict(
