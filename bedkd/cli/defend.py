@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +14,22 @@ from datasets import Dataset
 
 from bedkd import data, metrics, models, report
 from bedkd.case import Case
-from bedkd.cli.console import Json, Lr, Output, Quiet, Seed, console, fresh, read_rows, resumable
+from bedkd.cli.console import (
+    Json,
+    Lr,
+    Output,
+    Quiet,
+    Seed,
+    console,
+    fresh,
+    publishing,
+    read_rows,
+    resumable,
+)
 from bedkd.detectors import DETECTORS, Detection
 from bedkd.errors import InputError
 from bedkd.evaluation import evaluate as measure
-from bedkd.files import atomic_folder, atomic_text, write_json
+from bedkd.files import write_json
 from bedkd.presets import PRESETS, Preset
 from bedkd.purify import detect as run_detector
 from bedkd.purify import purify as run_defence
@@ -87,7 +99,7 @@ def train(
 ) -> None:
     """Fine-tune a classifier and write a Hugging Face checkpoint folder."""
     with console(quiet, as_json) as out:
-        fresh(output)
+        fresh(output, resumes=True)
         rows = read_rows(train_)
         classes = data.num_labels(rows)
         model, tokenizer = models.load_backbone(
@@ -99,7 +111,8 @@ def train(
             run.claim(data=models.fingerprint(model, rows), settings=f"{config} {seed}")
             losses = fine_tune(model, tokenizer, rows, config, seed=seed, run=run)
             if runtime.is_main_process():
-                models.save_checkpoint(model, tokenizer, output)
+                with publishing(run, output) as staging:
+                    models.save_checkpoint(model, tokenizer, staging)
         last = float(np.mean(losses[-50:]))
         out.finish(
             {
@@ -138,11 +151,13 @@ def detect(
             for note in notes:
                 out.say(f"Note: {note}")
             if runtime.is_main_process():
-                with atomic_text(output) as handle:
+                written = run.folder / "scores.csv"
+                with open(written, "w", encoding="utf-8", newline="") as handle:
                     writer = csv.writer(handle, lineterminator="\n")
                     writer.writerow(["row", "score", "flagged"])
                     for row, score in enumerate(found.scores):
                         writer.writerow([row, f"{score:.6f}", int(found.flagged[row])])
+                os.replace(written, output)
         out.finish(*_detected(found, rows, output))
 
 
@@ -189,7 +204,7 @@ def purify(
 ) -> None:
     """Find poisoned rows and take the backdoor out; write a checkpoint and a report."""
     with console(quiet, as_json) as out:
-        fresh(output)
+        fresh(output, resumes=True)
         preset = _chosen(config, detector, repair)
         case, _ = _case(model, trusted, untrusted, preset, max_length, seed)
         with resumable(output, quiet) as run:
@@ -200,7 +215,7 @@ def purify(
             }
             text = report.purification_markdown(summary)
             if runtime.is_main_process():
-                with atomic_folder(output) as staging:
+                with publishing(run, output) as staging:
                     if result.changed:
                         models.save_checkpoint(result.model, case.tokenizer, staging)
                     else:
