@@ -95,10 +95,13 @@ def test_a_run_killed_before_any_file_is_in_place_ends_the_same(commands, purify
     assert_same(output, whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_goes_on_after_its_last_finished_cycle(commands, purify, undisturbed, number):
+@pytest.mark.parametrize(("number", "finished"), [(signal.SIGTERM, 1), (signal.SIGINT, 4)])
+def test_a_run_goes_on_after_its_last_finished_pass(
+    commands, purify, undisturbed, number, finished
+):
     whole, _ = undisturbed
-    process = commands.start(*purify("cut"), "--quiet", "--json", hold=4)
+    output = purify("cut")[-1]
+    process = commands.start(*purify("cut"), "--quiet", "--json", hold=finished)
     while not commands.log.with_suffix(".held").exists():
         time.sleep(0.05)
     commands.send(process, number)
@@ -110,8 +113,10 @@ def test_a_run_goes_on_after_its_last_finished_cycle(commands, purify, undisturb
         ]
     else:
         assert status == -number
-    assert not purify("cut")[-1].exists()
-    assert passes(commands) == 4
+    assert not output.exists()
+    assert passes(commands) == finished
+    if finished > 2:  # a finished detection is not made again from what it was made from
+        output.with_name("cut.partial").joinpath("mapping.safetensors").unlink()
     assert commands.run(*purify("cut")) == [0], commands.said()
-    assert passes(commands) == PASSES - 4
-    assert_same(purify("cut")[-1], whole)
+    assert passes(commands) == PASSES - finished
+    assert_same(output, whole)
