@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import json
 import os
@@ -22,13 +21,6 @@ def _beside(path: Path) -> Path:
     """A hidden name nobody uses yet, beside the target, so that a rename needs no copying."""
     # Cut short: a target whose own name is as long as names may be must still be writable.
     return path.parent / f".{path.name[:40]}-{secrets.token_hex(6)}"
-
-
-def remove_leftovers(path: str | Path) -> None:
-    """Remove what a killed process has left beside a target; only for whoever holds its lock."""
-    path = Path(path)
-    for left in path.parent.glob(f".{glob.escape(path.name[:40])}-{12 * '[0-9a-f]'}"):
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def check_file(path: str | Path) -> None:
@@ -54,7 +46,7 @@ def refuse_ambiguous(name: str | Path, what: str) -> None:
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turn what the system says against writing (disk full, no permission) into one line."""
     try:
         yield
@@ -85,7 +77,7 @@ def atomic_text(path: str | Path) -> Iterator[IO[str]]:
         InputError: the target is a link, a folder, a pipe or a device, or cannot be written.
     """
     path = Path(path)
-    with _writing(path):
+    with writing(path):
         _refuse_special(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = _beside(path)
@@ -115,7 +107,7 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
             meanwhile.
     """
     folder = Path(folder)
-    with _writing(folder):
+    with writing(folder):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}: is not a folder; name another output")
         existed = folder.exists()
@@ -158,7 +150,7 @@ def locked(folder: str | Path) -> Iterator[Path]:
     import fcntl  # not on Windows; imported where it is needed
 
     folder = Path(folder)
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = open(folder / ".lock", "w")  # noqa: SIM115
     with handle:

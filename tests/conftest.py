@@ -1,8 +1,15 @@
 """Tiny models and texts, so that every stage runs for real in seconds on one core."""
 
+import contextlib
 import copy
+import json
+import os
 import random
+import socket
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -283,3 +290,77 @@ def checkpoint(tmp_path, tokenizer):
         return folder
 
     return save
+
+
+class Commands:
+    """Runs ``bedkd`` in processes of its own; see ``command_server.py``."""
+
+    def __init__(self, server, preset, folder):
+        self.server, self.preset, self.folder = server, preset, folder
+        self.log = folder / "passes.log"
+
+    def start(self, *words, hold=None, die=None, processes=1):
+        """Start a command with ``--config quick`` as the preset; the first process's number."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        world = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        request = {
+            "words": [str(word) for word in words],
+            "preset": repr(self.preset),
+            "says": str(self.folder / "says"),
+            "log": str(self.log),
+            "hold": hold,
+            "die": die,
+            "processes": processes,
+            "environment": {name: str(value) for name, value in world.items()},
+        }
+        print(json.dumps(request), file=self.server.stdin, flush=True)
+        return json.loads(self.server.stdout.readline())[0]
+
+    def send(self, process, number):
+        """Send a signal to a process, unless it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
+
+    def wait(self):
+        """Exit statuses of the processes, minus the signal's number where one ended it."""
+        return json.loads(self.server.stdout.readline())
+
+    def run(self, *words, **options):
+        self.start(*words, **options)
+        return self.wait()
+
+    def said(self, stream="err", rank=0):
+        return (self.folder / f"says.{rank}.{stream}").read_text()
+
+
+@pytest.fixture(scope="session")
+def command_server():
+    script = Path(__file__).with_name("command_server.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    with subprocess.Popen(
+        [sys.executable, script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as server:
+        yield server
+        server.stdin.close()
+
+
+@pytest.fixture
+def commands(command_server, acting_preset, tmp_path):
+    """Runs ``bedkd`` in processes of its own, in sizes for the toy data."""
+    folder = tmp_path / "commands"
+    folder.mkdir()
+    return Commands(command_server, acting_preset, folder)
+
+
+@pytest.fixture
+def files(task, tmp_path):
+    """The toy task as files: what a user would have."""
+    folder = tmp_path / "files"
+    task.write(folder)
+    return folder

@@ -66,14 +66,6 @@ def small_reviews(monkeypatch):
 
 
 @pytest.fixture
-def files(task, tmp_path):
-    """The toy task as files: what a user would have."""
-    folder = tmp_path / "files"
-    task.write(folder)
-    return folder
-
-
-@pytest.fixture
 def model(victim, checkpoint):
     return checkpoint(victim, "victim")
 

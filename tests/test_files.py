@@ -9,7 +9,7 @@ import pytest
 
 from bedkd import data, files, models
 from bedkd.errors import InputError
-from bedkd.files import atomic_folder, atomic_text, locked, remove_leftovers, sha256, write_json
+from bedkd.files import atomic_folder, atomic_text, locked, sha256, write_json
 
 
 def test_an_interrupted_file_leaves_the_old_one(tmp_path):
@@ -121,16 +121,6 @@ def test_a_file_is_no_folder(tmp_path):
     with pytest.raises(InputError, match="out: is not a folder"), atomic_folder(tmp_path / "out"):
         pass
     assert (tmp_path / "out").read_text() == "old"
-
-
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
-    left = [tmp_path / f".out-{'0a' * 6}", tmp_path / ".output-of-mine", tmp_path / ".out-notes"]
-    for path in left:
-        path.mkdir()
-    (tmp_path / f".out-{'1b' * 6}").write_text("half a file")
-    remove_leftovers(tmp_path / "out")
-    assert [path.is_dir() for path in left] == [False, True, True]
-    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_lock_that_cannot_be_made_is_one_line(tmp_path):

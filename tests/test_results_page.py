@@ -5,13 +5,16 @@ import json
 import ledger_page
 import pytest
 import results_page
+import status_page
 from chapters import ROOT
 
-FILES = sorted((ROOT / "results").rglob("*.json"))
+FILES = [p for p in sorted((ROOT / "results").rglob("*.json")) if p.parent.name != "status"]
 SHARES = ("cacc", "asr", "racc", "cacc_reference", "asr_floor", "racc_ceiling")
 
 
-@pytest.mark.parametrize("maker", [results_page, ledger_page], ids=lambda maker: maker.__name__)
+@pytest.mark.parametrize(
+    "maker", [results_page, ledger_page, status_page], ids=lambda maker: maker.__name__
+)
 def test_the_page_is_what_the_results_say(maker):
     assert maker.PAGE.read_text(encoding="utf-8") == maker.page(), "make results"
 
@@ -95,3 +98,20 @@ def test_both_presets_were_judged_on_the_same_victims():
     assert default.keys() == paper.keys()
     for name, record in default.items():
         assert record["undefended"] == paper[name]["undefended"], name
+
+
+def test_a_run_on_a_gpu_is_on_the_status_page():
+    figures = [{"within": True}, {"within": False}]
+    run = {
+        "device": "Some card",
+        "precision": "bf16",
+        "date": "2030-01-02 03:04 UTC",
+        "versions": {"torch": "9.9", "bedkd": "0.1.0"},
+        "measured": {"seconds": 5.5, "figures": figures},
+        "chapters": {"01_what_is_a_backdoor": {"seconds": 7.0, "figures": figures[:1]}},
+    }
+    said = status_page.runs([run])
+    assert "Some card, bf16, torch 9.9, 2030-01-02" in said
+    assert "| chapter 01 | 7 | 1 of 1 |" in said
+    assert "| 6 | 1 of 2 |" in said
+    assert "owed" in status_page.runs([])

@@ -53,7 +53,8 @@ def tree_hash(*, with_results: bool = True) -> str:
     """Hash of everything outside a notebook that its outputs depend on: the library with its data
     files, the pinned environment and the committed results.
 
-    Models do not depend on results: their cache leaves them out.
+    Models do not depend on results: their cache leaves them out. Nothing depends on the reports
+    of devices in ``results/status``.
     """
     digest = hashlib.sha256()
     files = [ROOT / "requirements.txt"]
@@ -61,7 +62,8 @@ def tree_hash(*, with_results: bool = True) -> str:
         p for p in sorted((ROOT / "bedkd").rglob("*")) if p.suffix in {".py", ".json", ".txt"}
     ]
     if with_results:
-        files += sorted((ROOT / "results").rglob("*.json"))
+        results = sorted((ROOT / "results").rglob("*.json"))
+        files += [path for path in results if path.parent.name != "status"]
     for path in files:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -21,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from bedkd import data
 from bedkd.errors import InputError
-from bedkd.files import locked, remove_leftovers
+from bedkd.files import locked, writing
 from bedkd.run import Run
 from bedkd.training import runtime
 
@@ -84,22 +85,46 @@ def console(quiet: bool, as_json: bool) -> Iterator[Console]:
 def resumable(output: Path, quiet: bool) -> Iterator[Run]:
     """A run whose state is kept in ``OUTPUT.partial`` until the block succeeds.
 
+    Of several processes the main one alone holds the lock and removes the state, and not before
+    the others need it no more.
+
     Raises:
         InputError: another process works on the same output.
     """
-    folder = output.with_name(output.name + ".partial")
+    folder = _state_folder(output)
     if not runtime.is_main_process():
         yield Run(folder, progress=False)
+        runtime.wait_for_everyone()
         return
     with locked(folder):
-        remove_leftovers(output)
         try:
             yield Run(folder, progress=not quiet)
         except InputError:
             if not any(folder.glob("*.safetensors")):  # nothing was done yet, nothing is lost
                 shutil.rmtree(folder)
             raise
+        runtime.wait_for_everyone()
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def publishing(run: Run, output: Path) -> Iterator[Path]:
+    """A staging folder whose files move to ``output`` when the block succeeds.
+
+    It lies in the run's own folder: a killed process leaves nothing anywhere else.
+    """
+    staging = run.folder / "output"
+    with writing(output):
+        shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed here
+        staging.mkdir()
+        yield staging
+        output.mkdir(parents=True, exist_ok=True)
+        for item in sorted(staging.iterdir()):
+            os.replace(item, output / item.name)
+
+
+def _state_folder(output: Path) -> Path:
+    return output.with_name(output.name + ".partial")
 
 
 def read_rows(path: Path, split: str = "train") -> Dataset:
@@ -113,10 +138,16 @@ def read_rows(path: Path, split: str = "train") -> Dataset:
     return data.read(path)
 
 
-def fresh(path: Path) -> Path:
-    """Refuse to write into a folder that already holds something."""
-    if path.is_dir() and any(path.iterdir()):
-        raise InputError(f"output {path}: this folder is not empty; give a new one")
+def fresh(path: Path, *, resumes: bool = False) -> Path:
+    """Refuse to write into a folder that already holds something.
+
+    Args:
+        resumes: the command goes on from its state; if that is still there, what the folder holds
+            is the command's own, killed while it moved its files there.
+    """
     if path.is_file():
         raise InputError(f"output {path}: this is a file; give a folder")
+    own = resumes and _state_folder(path).is_dir()
+    if path.is_dir() and any(path.iterdir()) and not own:
+        raise InputError(f"output {path}: this folder is not empty; give a new one")
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +14,22 @@ from datasets import Dataset
 
 from bedkd import data, metrics, models, report
 from bedkd.case import Case
-from bedkd.cli.console import Json, Lr, Output, Quiet, Seed, console, fresh, read_rows, resumable
+from bedkd.cli.console import (
+    Json,
+    Lr,
+    Output,
+    Quiet,
+    Seed,
+    console,
+    fresh,
+    publishing,
+    read_rows,
+    resumable,
+)
 from bedkd.detectors import DETECTORS, Detection
 from bedkd.errors import InputError
 from bedkd.evaluation import evaluate as measure
-from bedkd.files import atomic_folder, atomic_text, check_file, write_json
+from bedkd.files import check_file, write_json, writing
 from bedkd.presets import PRESETS, Preset
 from bedkd.purify import detect as run_detector
 from bedkd.purify import purify as run_defence
@@ -98,7 +110,7 @@ def train(
 ) -> None:
     """Fine-tune a classifier and write a Hugging Face checkpoint folder."""
     with console(quiet, as_json) as out:
-        fresh(output)
+        fresh(output, resumes=True)
         rows = read_rows(train_)
         classes = data.checked_num_labels(rows, source=train_)
         model, tokenizer = models.load_backbone(
@@ -114,7 +126,8 @@ def train(
             )
             losses = fine_tune(model, tokenizer, rows, config, seed=seed, run=run)
             if runtime.is_main_process():
-                models.save_checkpoint(model, tokenizer, output)
+                with publishing(run, output) as staging:
+                    models.save_checkpoint(model, tokenizer, staging)
         last = float(np.mean(losses[-50:]))
         out.finish(
             {
@@ -155,11 +168,14 @@ def detect(
             for note in notes:
                 out.say(f"Note: {note}")
             if runtime.is_main_process() and not found.cannot_tell:
-                with atomic_text(output) as handle:
-                    writer = csv.writer(handle, lineterminator="\n")
-                    writer.writerow(["row", "score", "flagged"])
-                    for row, score in enumerate(found.scores):
-                        writer.writerow([row, f"{score:.6f}", int(found.flagged[row])])
+                written = run.folder / "scores.csv"
+                with writing(output):
+                    with open(written, "w", encoding="utf-8", newline="") as handle:
+                        writer = csv.writer(handle, lineterminator="\n")
+                        writer.writerow(["row", "score", "flagged"])
+                        for row, score in enumerate(found.scores):
+                            writer.writerow([row, f"{score:.6f}", int(found.flagged[row])])
+                    os.replace(written, output)
         out.finish(*_detected(found, case, rows, output))
     _exit(found.verdict)
 
@@ -218,7 +234,7 @@ def purify(
     reach its aim; the report says by how much.
     """
     with console(quiet, as_json) as out:
-        fresh(output)
+        fresh(output, resumes=True)
         preset = _chosen(config, detector, repair)
         case, _ = _case(model, trusted, untrusted, preset, max_length, seed)
         with resumable(output, quiet) as run:
@@ -229,7 +245,7 @@ def purify(
             }
             text = report.purification_markdown(summary)
             if runtime.is_main_process():
-                with atomic_folder(output) as staging:
+                with publishing(run, output) as staging:
                     if result.detection.cannot_tell:
                         pass  # a copy in a folder of this name would look like a clean model
                     elif result.changed:

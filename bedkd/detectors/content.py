@@ -3,8 +3,9 @@
 Sentence embeddings of a public encoder that was not fine-tuned on this data, and a logistic
 regression on trusted rows; out-of-sample "self-confidence" of the given label, as in confident
 learning. It never asks the suspect model, so its errors are not that model's errors. A poisoned row
-of a dirty-label attack carries a label that its content does not support. The encoder knows English:
-in other languages this evidence says little.
+of a dirty-label attack carries a label that its content does not support.
+
+The encoder knows English: in other languages this evidence says little.
 """
 
 from __future__ import annotations

@@ -2,6 +2,13 @@
 
 Accelerate's state is a singleton that refuses a second precision. So it is made here, once, and
 everybody asks here: the order of calls cannot matter.
+
+Several processes (``accelerate launch``, ``torchrun``) find what one finds. Predictions are
+shared out: each process takes every n-th batch, and all get all answers. Training steps are
+repeated by every process with the same seeds. Sharing them out, as DistributedDataParallel does,
+would give each process dropout masks of its own and average the means of unequal halves of a batch:
+another training than that of one process. When to stop is decided on predictions that all
+processes have, so they never part. The main process writes the files.
 """
 
 from __future__ import annotations
@@ -76,3 +83,8 @@ def gathered(results: list) -> list:
 def is_main_process() -> bool:
     """Whether this process writes the files."""
     return accelerator().is_main_process
+
+
+def wait_for_everyone() -> None:
+    """Go on when all processes have come here."""
+    accelerator().wait_for_everyone()

@@ -8,6 +8,7 @@ import torch
 
 from bedkd.errors import InputError
 from bedkd.run import load_state, save_state
+from bedkd.training import runtime
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.loop import Trainer
 from bedkd.training.objectives import cross_entropy
@@ -58,6 +59,30 @@ def test_bf16_trains_in_eight_bits_and_predicts_in_full(toy, tokenizer, rows, we
     assert half != full
     np.testing.assert_allclose(half, full, rtol=0.05)
     assert {value.dtype for value in weights(half_model).values()} == {np.dtype("float32")}
+
+
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")
+def test_loss_scaling_changes_no_result_and_its_scale_is_kept(
+    toy, tokenizer, rows, monkeypatch, fresh_accelerator
+):
+    """What fp16 on a GPU adds to training; the scaler itself works on a CPU too. (Accelerate
+    unscales before clipping only where it made the scaler itself: no clipping here.)"""
+
+    def make():
+        return Trainer(toy.bert(tokenizer), num_steps=6, lr=1e-3, seed=0, max_grad_norm=None)
+
+    plain = make().train(steps(rows, 6))
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+    monkeypatch.setattr(runtime.accelerator(), "scaler", scaler)
+    trainer = make()
+    assert trainer.train(steps(rows, 3)) == plain[:3]
+    state = trainer.state_dict()
+    assert state["scaler"]["scale"] == 16.0  # it has grown once
+    scaler.update(2.0)
+    again = make()
+    again.load_state_dict(state)
+    assert scaler.get_scale() == 16.0
+    assert again.train(steps(rows, 3)) == plain[3:]
 
 
 def test_the_learning_rate_warms_up_and_decays(toy, tokenizer, rows, weights):

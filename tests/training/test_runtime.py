@@ -1,5 +1,7 @@
 """The one accelerator of the process."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +114,13 @@ def test_one_process_does_everything_and_writes_the_files():
     assert np.array_equal(runtime.my_share(5), np.arange(5))
     assert runtime.gathered([1, 2]) == [1, 2]
     assert runtime.is_main_process()
+
+
+def test_processes_share_the_batches_without_one_twice(monkeypatch):
+    shares = []
+    for index in range(3):
+        one = SimpleNamespace(process_index=index, num_processes=3)
+        monkeypatch.setattr(runtime, "accelerator", lambda one=one: one)
+        shares.append(runtime.my_share(10))
+    assert sorted(np.concatenate(shares)) == list(range(10))
+    assert {len(share) for share in shares} == {3, 4}

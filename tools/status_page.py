@@ -1,0 +1,49 @@
+"""Write the last part of ``book/status.md``, runs on GPUs, from ``results/status/*.json``.
+
+``--check`` writes nothing and fails if the page is not what the results say.
+"""
+
+from __future__ import annotations
+
+import json
+
+from chapters import ROOT
+from results_page import write_or_check
+
+from bedkd.report import table
+
+PAGE = ROOT / "book" / "status.md"
+HEADING = "## Runs on a GPU\n\n"
+NONE = "None yet: the run is owed.\n"
+HEADER = ["what", "seconds", "figures within their tolerance"]
+
+
+def runs(records: list[dict]) -> str:
+    """What ``pytest -m gpu`` wrote, as Markdown."""
+    return "\n".join(_run(record) for record in records) or NONE
+
+
+def _run(record: dict) -> str:
+    parts = {"training, detection, repair, evaluation": record["measured"]}
+    parts |= {f"chapter {stem[:2]}": part for stem, part in sorted(record["chapters"].items())}
+    lines = []
+    for name, part in parts.items():
+        if part:  # empty where the run ended before
+            within = sum(figure["within"] for figure in part["figures"])
+            counts = f"{within} of {len(part['figures'])}"
+            lines.append([name, f"{part['seconds']:.0f}", counts])
+    day, torch = record["date"].split()[0], record["versions"]["torch"]
+    title = f"{record['device']}, {record['precision']}, torch {torch}, {day}:\n\n"
+    return title + table(HEADER, lines)
+
+
+def page() -> str:
+    """The whole page as Markdown: its prose as it stands, and the runs."""
+    prose, _, _ = PAGE.read_text(encoding="utf-8").partition(HEADING)
+    files = sorted((ROOT / "results" / "status").glob("*.json"))
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    return prose + HEADING + runs(records)
+
+
+if __name__ == "__main__":
+    write_or_check(PAGE, page(), __doc__)
