@@ -13,7 +13,10 @@ from pathlib import Path
 
 from chapters import ROOT
 
+from bedkd.conditions import Conditions
 from bedkd.metrics import mean_and_spread
+from bedkd.presets import PRESETS
+from bedkd.purify import settings as purify_settings
 from bedkd.report import stored, table
 
 PAGE = ROOT / "book" / "results.md"
@@ -389,9 +392,46 @@ def details(records: list[dict]) -> str:
     return f"<details><summary>What was run</summary>\n\n{body}\n\n</details>\n"
 
 
+def states() -> str:
+    """Which code state made the numbers, and which of them other settings made than today's."""
+    stages = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
+    records = {stage: load(stage) for stage in stages if stage not in ("status", "undefended")}
+    rows = []
+    for stage, found in records.items():
+        other = [r for r in found if r["report"]["settings"] != now(r)]
+        commits = {r["code"]["commit"][:7] for r in found if r.get("code", {}).get("commit")}
+        unnamed = sum("code" not in r for r in found)
+        counts = (len(found), len(other), unnamed)
+        rows.append([f"`{stage}`", *map(str, counts), ", ".join(sorted(commits)) or "–"])
+    note = (
+        "A measurement says with which settings it was made; where a preset has changed since, it "
+        "was not always run again. `bedkd reproduce` does not take such a result for finished. "
+        "Files made before this version do not name the commit of the code."
+    )
+    header = ["stage", "runs", "with earlier settings", "without a commit", "commits"]
+    return f"\n## State of the code\n\n{note}\n\n" + table(header, rows)
+
+
+def now(record: dict) -> dict:
+    """What the record's preset is set to today; where rows were named, its own detector."""
+    conditions = Conditions(**(record.get("conditions") or {}))
+    found = purify_settings(*conditions.applied(PRESETS[record["preset"]]()))
+    named = record.get("rows_from", "found") != "found"
+    return found | ({"detector": record["report"]["settings"]["detector"]} if named else {})
+
+
 def page() -> str:
     """The whole page as Markdown."""
-    return INTRODUCTION + defended() + clean() + by_word() + parts() + conditions() + undefended()
+    return (
+        INTRODUCTION
+        + defended()
+        + clean()
+        + by_word()
+        + parts()
+        + conditions()
+        + undefended()
+        + states()
+    )
 
 
 def write_or_check(path: Path, text: str, description: str) -> None:

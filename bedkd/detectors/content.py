@@ -34,7 +34,7 @@ def folds(
     Example:
         >>> parts = folds(["a", "b", "A ", "c", "d"], np.array([0, 0, 0, 1, 1]), seed=0)
         >>> [test.tolist() for _, test in parts]
-        [[1, 4], [0, 2, 3]]
+        [[1, 3], [0, 2, 4]]
     """
     numbers: dict[str, int] = {}
     group = np.array([numbers.setdefault(" ".join(t.lower().split()), len(numbers)) for t in texts])
