@@ -15,6 +15,14 @@ from bedkd.training.batches import EncodedTexts, encode
 from bedkd.training.predict import predict
 from bedkd.training.runtime import on_device
 
+# What stands beside a share: the same one of the reference model.
+BESIDE = {
+    "cacc": "cacc_reference",
+    "asr": "asr_floor",
+    "racc": "racc_ceiling",
+    "racc_by_class": "racc_ceiling_by_class",
+}
+
 
 def evaluate(
     model: PreTrainedModel,
@@ -60,30 +68,11 @@ def evaluate(
     """
     if poisoned is not None:
         _check_target(poisoned, triggered, target)
-    result: dict = {}
-    for prefix, judged in (("", (model, tokenizer)), ("reference", reference)):
-        if judged is None:
-            found: dict = dict.fromkeys(("cacc", "asr", "racc", "by_class"))
-        else:
-            found = _shares(*judged, clean, poisoned, triggered, max_length, progress)
-        result |= (
-            {
-                "cacc": found["cacc"],
-                "asr": found["asr"],
-                "racc": found["racc"],
-                "racc_by_class": found["by_class"],
-                "max_length": found["max_length"],
-                "cut_share": found["cut_share"],
-            }
-            if not prefix
-            else {
-                "cacc_reference": found["cacc"],
-                "asr_floor": found["asr"],
-                "racc_ceiling": found["racc"],
-                "racc_ceiling_by_class": found["by_class"],
-            }
-        )
-    return result
+    found = _shares(model, tokenizer, clean, poisoned, triggered, max_length, progress)
+    beside: dict = dict.fromkeys(BESIDE)
+    if reference is not None:
+        beside = _shares(*reference, clean, poisoned, triggered, max_length, progress)
+    return {**found, **{name: beside[key] for key, name in BESIDE.items()}}
 
 
 def _check_target(poisoned: Dataset, triggered: Dataset | None, target: int | str | None) -> None:
@@ -128,9 +117,8 @@ def _shares(model, tokenizer, clean, poisoned, triggered, max_length, progress) 
     known = dict(zip(texts, answers, strict=True))
     labels = {what: np.array([known[t] for t in rows["text"]]) for what, rows in sets.items()}
 
-    found: dict = {"asr": None, "racc": None, "by_class": None, "max_length": max_length}
-    found["cut_share"] = float((encoded.lengths >= max_length).mean())
-    found["cacc"] = metrics.cacc(labels["the clean set"], clean["label"]).to_dict()
+    found: dict = {"cacc": metrics.cacc(labels["the clean set"], clean["label"]).to_dict()}
+    found |= {"asr": None, "racc": None, "racc_by_class": None}
     if poisoned is not None:
         found["asr"] = metrics.asr(
             labels["the poisoned set"], np.asarray(poisoned["label"])
@@ -138,7 +126,9 @@ def _shares(model, tokenizer, clean, poisoned, triggered, max_length, progress) 
     if triggered is not None:
         overall, by_class = metrics.racc(labels["the triggered set"], triggered["label"])
         found["racc"] = overall.to_dict()
-        found["by_class"] = {str(c): share.to_dict() for c, share in by_class.items()}
+        found["racc_by_class"] = {str(c): share.to_dict() for c, share in by_class.items()}
+    found["max_length"] = max_length
+    found["cut_share"] = float((encoded.lengths >= max_length).mean())
     return found
 
 
