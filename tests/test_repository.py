@@ -71,3 +71,11 @@ def test_api_page_names_every_module():
         if p.stem != "__init__"
     }
     assert modules | inside | {"cli", "corpora"} <= named
+
+
+def test_what_is_said_to_be_mended_has_its_tests():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "book" / "mended.md").read_text("utf-8")))
+    files = [path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    known = {name for text in files for name in re.findall(r"^def (test_\w+)\(", text, re.M)}
+    assert len(named) > 30
+    assert named <= known
