@@ -203,5 +203,5 @@ def test_no_row_is_judged_by_a_classifier_that_saw_it(ask, reviews_case, written
 def test_suspects_of_another_class_must_stand_out_from_their_own_too(ask, reviews):
     # All suspects are negative rows: easy to tell from positive ones, not from negative ones.
     labels = np.asarray(reviews["train"]["label"][:])
-    suspects = np.flatnonzero(labels == 0)[:25]
-    assert ask(reviews["train"]["text"][:], suspects)[1] < 0.65
+    suspects = np.flatnonzero(labels == 0)[:90]
+    assert ask(reviews["train"]["text"][:], suspects)[1] < 0.6
