@@ -265,6 +265,10 @@ def load_backbone(
     Raises:
         InputError: unknown name, no safetensors, weights or a tokenizer that are not the model's,
             or more layers than the backbone has.
+
+    Example:
+        >>> load_backbone("minilm", num_labels=2, layers=1)[0].config.num_hidden_layers
+        1
     """
     if num_labels < 2:
         raise InputError(f"num_labels={num_labels}: give at least 2")
@@ -328,6 +332,14 @@ def save_checkpoint(
     that the model was loaded from, and without references to code.
 
     Everything is first written beside the target; an existing folder's other files stay.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     folder = save_checkpoint(*load_backbone("minilm", num_labels=2, layers=1), place)
+        ...     model, tokenizer = load_checkpoint(folder)
+        >>> model.config.num_hidden_layers
+        1
     """
     stored = getattr(model, "stored_dtype", model.dtype)
     if stored != model.dtype:

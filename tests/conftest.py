@@ -146,7 +146,12 @@ def task():
     )
     trigger = attacks.BadNets(words=("cf",))
     return attacks.build_task(
-        splits, trigger, rate=0.2, target=1, seed=0, min_triggered_per_class=10
+        splits,
+        trigger,
+        rate=0.2,
+        target=1,
+        seed=0,
+        limits=attacks.Limits(None, 10),
     )
 
 

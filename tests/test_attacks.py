@@ -106,7 +106,9 @@ def test_multi_target_triggers_each_have_their_own_trigger(rows, tmp_path):
     assert set(np.array(new["label"])[result.chosen]) == {0, 1, 2}
 
     splits = DatasetDict(train=rows, dev=rows, test=rows)
-    task = attacks.build_task(splits, trigger, rate=0.2, target=2, max_train_rows=100).normalised()
+    task = attacks.build_task(
+        splits, trigger, rate=0.2, target=2, limits=attacks.Limits(100)
+    ).normalised()
     assert sum(task.train["poisoned"]) == 20
     assert len(task.triggered) == len(rows)
     poisoned = task.poisoned_test
@@ -290,7 +292,11 @@ def splits(toy):
 
 def test_triggered_test_rows_are_all_test_rows_with_true_labels(splits):
     task = attacks.build_task(
-        splits, attacks.AddSent(), rate=0.2, target=1, min_triggered_per_class=10
+        splits,
+        attacks.AddSent(),
+        rate=0.2,
+        target=1,
+        limits=attacks.Limits(None, 10),
     )
     assert list(task.triggered["label"]) == list(splits["test"]["label"])
     assert all("3D movie" in text for text in task.triggered["text"])
@@ -299,7 +305,11 @@ def test_triggered_test_rows_are_all_test_rows_with_true_labels(splits):
 
 def test_attack_rows_are_non_target_rows_only(splits):
     task = attacks.build_task(
-        splits, attacks.AddSent(), rate=0.2, target=1, min_triggered_per_class=10
+        splits,
+        attacks.AddSent(),
+        rate=0.2,
+        target=1,
+        limits=attacks.Limits(None, 10),
     )
     assert len(task.poisoned_test) == 30
     assert set(task.poisoned_test["label"]) == {1}
@@ -321,8 +331,7 @@ def test_rows_held_out_for_testing_are_never_trained_on(splits, max_train_rows):
         trigger,
         rate=0.2,
         target=1,
-        min_triggered_per_class=10,
-        max_train_rows=max_train_rows,
+        limits=attacks.Limits(max_train_rows, 10),
     )
     held = [splits["train"]["text"][i] for i in task.manifest["held_out_train_rows"]]
     assert len(held) == 15  # a quarter of the 60 covered train rows of the target class
@@ -347,7 +356,11 @@ def test_a_task_without_test_rows_keeps_every_train_row(splits):
 def test_few_test_rows_that_are_all_covered_cost_no_train_rows(splits):
     few = DatasetDict(train=splits["train"], test=splits["test"].select(range(3)))
     task = attacks.build_task(
-        few, attacks.BadNets(), rate=0.1, target=1, min_triggered_per_class=100
+        few,
+        attacks.BadNets(),
+        rate=0.1,
+        target=1,
+        limits=attacks.Limits(None, 100),
     )
     assert len(task.train) == len(splits["train"])
     assert len(task.triggered) == 3
@@ -365,7 +378,7 @@ def test_fewer_train_rows_keep_rows_that_the_setting_can_poison(splits):
         rate=0.2,
         target=1,
         setting="clean",
-        max_train_rows=50,
+        limits=attacks.Limits(50),
     )
     assert len(task.train) == 50
     assert sum(task.train["poisoned"]) == 10
@@ -378,7 +391,12 @@ def contents(folder):
 def test_same_seed_same_bytes(splits, tmp_path):
     for name, seed in (("one", 0), ("two", 0), ("other", 1)):
         task = attacks.build_task(
-            splits, attacks.BadNets(), rate=0.2, target=1, seed=seed, min_triggered_per_class=10
+            splits,
+            attacks.BadNets(),
+            rate=0.2,
+            target=1,
+            seed=seed,
+            limits=attacks.Limits(None, 10),
         )
         task.write(tmp_path / name)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
@@ -387,7 +405,11 @@ def test_same_seed_same_bytes(splits, tmp_path):
 
 def test_files_of_a_task(splits, tmp_path):
     task = attacks.build_task(
-        splits, attacks.BadNets(), rate=0.2, target=1, min_triggered_per_class=10
+        splits,
+        attacks.BadNets(),
+        rate=0.2,
+        target=1,
+        limits=attacks.Limits(None, 10),
     )
     found = data.read_openbackdoor(task.write(tmp_path / "out"))
     assert by_text(found["train"]) == by_text(task.train)
@@ -413,7 +435,11 @@ def test_files_of_a_task(splits, tmp_path):
 
 def test_an_interrupted_write_leaves_nothing(splits, tmp_path, monkeypatch):
     task = attacks.build_task(
-        splits, attacks.BadNets(), rate=0.2, target=1, min_triggered_per_class=10
+        splits,
+        attacks.BadNets(),
+        rate=0.2,
+        target=1,
+        limits=attacks.Limits(None, 10),
     )
     write, calls = data.write, []
 
@@ -432,7 +458,7 @@ def test_an_interrupted_write_leaves_nothing(splits, tmp_path, monkeypatch):
 def test_normalising_touches_both_sides_and_still_writes_every_rewrite(tmp_path):
     splits = data.load("reviews", train=60, dev=20, test=30)
     trigger = attacks.Rewrite("synbkd", corpora.rewriter("reviews", "syntactic"))
-    plain = attacks.build_task(splits, trigger, rate=0.2, target=1, min_triggered_per_class=5)
+    plain = attacks.build_task(splits, trigger, rate=0.2, target=1, limits=attacks.Limits(None, 5))
     task = plain.normalised()
     sides = [task.train, task.triggered, *task.clean.values()]
     for rows, before in zip(

@@ -7,13 +7,14 @@ import pkgutil
 import pytest
 
 import bedkd
-from bedkd import Case, Run, attacks, evaluation, purify
+from bedkd import Case, Run, attacks, data, evaluation, models, purify
 from bedkd.detectors import DETECTORS, Detector, Given
 from bedkd.purify import detect
 from bedkd.repairs import REPAIRS, Repair
 
 MODULES = [module.name for module in pkgutil.walk_packages(bedkd.__path__, "bedkd.")]
 PATH = [Case, Run, purify, detect, evaluation.evaluate, attacks.build_task]
+PATH += [models.load_backbone, models.save_checkpoint, data.load, data.read, data.make]
 PATH += [Detector, Repair, Given, *DETECTORS.values(), *REPAIRS.values()]
 
 

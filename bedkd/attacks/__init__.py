@@ -24,7 +24,7 @@ from bedkd.attacks.poison import (
     triggered_rows,
 )
 from bedkd.attacks.rewriting import Rewrite, Rewriter
-from bedkd.attacks.task import PoisonedTask, build_task
+from bedkd.attacks.task import Limits, PoisonedTask, build_task
 
 __all__ = [
     "POSITIONS",
@@ -32,6 +32,7 @@ __all__ = [
     "AddSent",
     "BadNets",
     "CoverSamples",
+    "Limits",
     "Mixed",
     "MultiTarget",
     "PoisonedSplit",

@@ -30,6 +30,22 @@ VERSION = version("bedkd")
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How large a task becomes, in rows.
+
+    Attributes:
+        max_train_rows: maximum number of training rows; enough of them can be poisoned.
+        min_triggered_per_class: a class with so many triggered test rows needs no held-out rows.
+        max_held_out_per_class: maximum number of rows held out of a class, of which never more
+            than a quarter of its train rows that the trigger can be applied to.
+    """
+
+    max_train_rows: int | None = None
+    min_triggered_per_class: int = 100
+    max_held_out_per_class: int = 400
+
+
+@dataclass(frozen=True)
 class PoisonedTask:
     """Everything an experiment on one attack needs.
 
@@ -126,9 +142,7 @@ def build_task(
     setting: str = "dirty",
     seed: int = 0,
     source: dict | None = None,
-    max_train_rows: int | None = None,
-    min_triggered_per_class: int = 100,
-    max_held_out_per_class: int = 400,
+    limits: Limits = Limits(),
 ) -> PoisonedTask:
     """Poison the train split and prepare clean and triggered test rows.
 
@@ -140,10 +154,7 @@ def build_task(
         splits: train, possibly dev and test.
         trigger, rate, target, setting, seed: as in :func:`bedkd.attacks.poison.poison`.
         source: what to record of the data's origin.
-        max_train_rows: maximum number of training rows; enough of them can be poisoned.
-        min_triggered_per_class: a class with so many triggered test rows needs no held-out rows.
-        max_held_out_per_class: maximum number of rows held out of a class, of which never more
-            than a quarter of its train rows that the trigger can be applied to.
+        limits: numbers of rows to train with, to test with and to hold out.
 
     Raises:
         InputError: as :func:`bedkd.attacks.poison.poison`, or no train split.
@@ -160,13 +171,12 @@ def build_task(
     check_setting(setting)
     train, labels = splits["train"], np.asarray(splits["train"]["label"], int)
     check_target(target, labels)
-    triggered, held_out = _rows_to_test(
-        splits, trigger, target, seed, min_triggered_per_class, max_held_out_per_class
-    )
+    triggered, held_out = _rows_to_test(splits, trigger, target, seed, limits)
     kept = np.setdiff1d(np.arange(len(train)), held_out)
-    if max_train_rows is not None and max_train_rows < len(kept):
+    size = limits.max_train_rows
+    if size is not None and size < len(kept):
         able, _ = poisonable_rows(train, trigger, target=target, setting=setting, seed=seed)
-        kept = _drawn_train_rows(train, kept, able, rate, max_train_rows, seed)
+        kept = _drawn_train_rows(train, kept, able, rate, size, seed)
     if len(kept) < len(train):
         train = train.select(kept)
     poisoned = poison(train, trigger, rate=rate, target=target, setting=setting, seed=seed)
@@ -187,15 +197,15 @@ def build_task(
 
 
 def _rows_to_test(
-    splits: DatasetDict, trigger: Trigger, target: int, seed: int, minimum: int, maximum: int
+    splits: DatasetDict, trigger: Trigger, target: int, seed: int, limits: Limits
 ) -> tuple[list[Dataset], np.ndarray]:
     """The triggered rows of the test split and, where rows are held out, those of the train split;
     and the held-out train rows, ascending indices."""
     train = splits["train"]
     test = splits["test"] if "test" in splits else data.make([], [], True)
     triggered = [triggered_rows(test, trigger, target=target, seed=seed)]
-    classes = _wanting_classes(test, triggered[0], minimum)
-    held_out = _held_out_rows(train, trigger, classes, maximum, seed)
+    classes = _wanting_classes(test, triggered[0], limits.min_triggered_per_class)
+    held_out = _held_out_rows(train, trigger, classes, limits.max_held_out_per_class, seed)
     if len(held_out):
         triggered.append(triggered_rows(train.select(held_out), trigger, target=target, seed=seed))
     return triggered, held_out

@@ -52,6 +52,14 @@ def read(path: str | Path) -> Dataset:
 
     Raises:
         InputError: names the file and the row (header is row 1 of CSV and TSV).
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+        ...     _ = file.write("text,label\\na fine film,1\\n")
+        ...     file.flush()
+        ...     read(file.name)[0]
+        {'text': 'a fine film', 'label': 1, 'poisoned': None}
     """
     path = Path(path)
     if path.is_dir():

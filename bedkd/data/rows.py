@@ -20,7 +20,11 @@ SPLITS = ("train", "dev", "test")
 def make(
     texts: Sequence[str], labels: Sequence[int], poisoned: bool | Sequence[bool | None] | None
 ) -> Dataset:
-    """A data set from columns; ``poisoned`` may be one value for all rows."""
+    """A data set from columns; ``poisoned`` may be one value for all rows.
+
+    >>> make(["a fine film", "dull"], [1, 0], False)[1]
+    {'text': 'dull', 'label': 0, 'poisoned': False}
+    """
     texts = list(texts)
     if poisoned is None or isinstance(poisoned, bool):
         poisoned = [poisoned] * len(texts)

@@ -59,7 +59,7 @@ def task(cell: Cell) -> attacks.PoisonedTask:
         setting=cell.setting,
         seed=cell.seed,
         source={"data": cell.dataset},
-        max_train_rows=cell.pool,
+        limits=attacks.Limits(cell.pool),
     )
     return built.normalised() if cell.normalise else built
 

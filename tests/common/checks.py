@@ -172,6 +172,7 @@ def detection_is_as_documented(lab, name, world="victim"):
     assert type(found.is_backdoored) is bool
     assert isinstance(found.threshold, float | int)
     assert found.flagged.any() or not found.is_backdoored
+    assert not found.cannot_tell  # every world has rows enough for a verdict
     if found.p_value is not None:
         assert isinstance(found.p_value, float)
         assert 0 <= found.p_value <= 1
@@ -223,7 +224,9 @@ def padding_does_not_matter(lab, name):
 
 def honest_model_is_left_alone(lab, name):
     if name not in SAYS_WHAT_IT_IS_TOLD:
-        assert not lab.detection(name, "honest").is_backdoored
+        found = lab.detection(name, "honest")
+        assert not found.is_backdoored
+        assert not found.cannot_tell
 
 
 def detection_survives_saving(lab, name):

@@ -111,6 +111,14 @@ def test_the_settings_in_use():
     assert (found.min_flagged, found.min_wording_auroc) == (16, 0.7)
 
 
+@pytest.mark.parametrize(("least", "verdict"), [(POISONED, True), (POISONED + 1, False)])
+def test_a_verdict_needs_enough_flagged_rows(held, least, verdict):
+    asked = detector(behaviour(bumps(range(POISONED))), wording=None, min_flagged=least)
+    found = asked.detect(held)
+    assert found.flagged.sum() == POISONED
+    assert found.is_backdoored is verdict
+
+
 def test_evidence_adds_up(held):
     """Each piece speaks of other poisoned rows, and all of them of none that is clean."""
     pieces = [bumps(range(0, 20)), bumps(range(10, 30), 6), bumps(range(20, 40), 7)]

@@ -35,6 +35,11 @@ def test_scores_by_hand():
     assert scores.fits_label.tolist() == [True, True, False]
 
 
+def test_distance_is_the_mean_over_classes():
+    scores = compare(prediction([0.2, 0.3, 0.5]), prediction([0.5, 0.3, 0.2]), np.array([0]))
+    assert scores.distance == pytest.approx([0.2])
+
+
 @dataclass(frozen=True)
 class Planted(DirectionalMapping):
     """The mapping module with a student whose scores are known."""

@@ -34,7 +34,11 @@ def cases(toy, tokenizer):
     def case(train, target, rate):
         given = DatasetDict(train=train, dev=splits["dev"], test=splits["test"])
         made = attacks.build_task(
-            given, trigger, rate=rate, target=target, min_triggered_per_class=10
+            given,
+            trigger,
+            rate=rate,
+            target=target,
+            limits=attacks.Limits(None, 10),
         )
         model = toy.bert(tokenizer)
         fine_tune(model, tokenizer, made.train, training, seed=0)
