@@ -31,6 +31,17 @@ def test_predictions_do_not_depend_on_batch_or_order(model, tokenizer):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
+def test_dropout_plays_no_part(model, tokenizer):
+    rows = EncodedTexts(tokenizer, TEXTS)
+    for part in model.modules():  # some toys have none
+        if hasattr(part, "attention_dropout"):
+            part.attention_dropout = 0.5
+        elif isinstance(part, torch.nn.Dropout):
+            part.p = 0.5
+    expected = predict(model.eval(), rows).logits
+    np.testing.assert_array_equal(predict(model.train(), rows).logits, expected)
+
+
 def test_no_rows_no_predictions(bert, tokenizer):
     assert predict(bert, EncodedTexts(tokenizer, [])).logits.shape == (0, 2)
 
