@@ -133,6 +133,11 @@ def write_json(data: object, path: str | Path) -> Path:
     return Path(path)
 
 
+def read_json(path: str | Path) -> dict:
+    """What :func:`write_json` wrote."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
 def sha256(path: str | Path) -> str:
     """SHA-256 of a file, as hexadecimal text."""
     with open(path, "rb") as handle:

@@ -105,6 +105,7 @@ def purify(
     repair: Repair = AdversarialDistillation(),
     *,
     force: bool = False,
+    found: Detection | None = None,
     run: Run = Run(),
 ) -> Purified:
     """Detect, and if there is evidence repair a copy. The model handed in never changes.
@@ -117,6 +118,8 @@ def purify(
         detector: see :mod:`bedkd.detectors.base`.
         repair: see :mod:`bedkd.repairs.base`.
         force: repair without evidence too, with the rows of the highest scores.
+        found: what ``detector`` has found in this very case before; it is not asked again. To try
+            several repairs after one detection.
         run: a folder for checkpoints (the same call goes on where it was interrupted), progress.
 
     Raises:
@@ -133,9 +136,12 @@ def purify(
     """
     if run.folder is not None:
         run.claim(**case.hashes, detector=repr(detector), repair=f"{repair!r} {force}")
-    start = time.perf_counter()
-    found, warnings = detect(case, detector, run)
-    seconds = {"detection": time.perf_counter() - start}
+    start, seconds = time.perf_counter(), {}
+    if found is None:
+        found, warnings = detect(case, detector, run)
+        seconds["detection"] = time.perf_counter() - start
+    else:
+        warnings = warnings_of(case)
     made = outcome = None
     if not found.cannot_tell and (found.is_backdoored or force):
         if not found.is_backdoored:
@@ -174,7 +180,12 @@ def detect(case: Case, detector: Detector, run: Run = Run()) -> tuple[Detection,
         run.save("detection", lambda: {f: getattr(found, f) for f in found.__dataclass_fields__})
     else:
         found = Detection(**saved)
-    return found, [*case.divided.warnings, *_cut(case), *_guessing(case)]
+    return found, warnings_of(case)
+
+
+def warnings_of(case: Case) -> list[str]:
+    """What a careful reader should know of a case, whatever a detector finds in it."""
+    return [] if case.gaps else [*case.divided.warnings, *_cut(case), *_guessing(case)]
 
 
 def _cut(case: Case) -> list[str]:

@@ -474,3 +474,20 @@ def test_normalising_touches_both_sides_and_still_writes_every_rewrite(tmp_path)
         assert list(found[name]["text"]) == [data.normalise(text) for text in rows["text"]]
     manifest = json.loads((tmp_path / "normalised" / "manifest.json").read_text())
     assert manifest["normalised"] is True
+
+
+@pytest.mark.parametrize(
+    ("trigger", "near"),
+    [
+        (attacks.BadNets(), attacks.BadNets(("kx", "wq", "zj", "vb"))),
+        (attacks.BadNets(("kx", "cf")), attacks.BadNets(("wq", "zj"))),
+        (attacks.AddSent("one two three four five"), attacks.AddSent("one two")),
+        (attacks.AddSent("one"), None),
+        (attacks.WordCombination(("a", "b", "c")), attacks.WordCombination(("a", "b"))),
+        (attacks.WordCombination(("a", "b")), None),
+        (attacks.Mixed((attacks.BadNets(), attacks.AddSent("one"))), None),
+        (attacks.MultiTarget(), None),
+    ],
+)
+def test_a_near_trigger_is_almost_the_trigger(trigger, near):
+    assert attacks.near_trigger(trigger) == near

@@ -11,7 +11,7 @@ from bedkd.attacks import rewriting
 from bedkd.conditions import Conditions
 from bedkd.detectors import BeDKDDetector, DirectionalMapping
 from bedkd.errors import InputError
-from bedkd.experiments import Cell, grid, runs, victims
+from bedkd.experiments import Cell, detections, grid, runs, victims
 from bedkd.training.fine_tune import TrainingConfig
 
 OTHER = {
@@ -234,6 +234,63 @@ def test_a_defended_cell_judges_what_purify_found(cell, tmp_path):
     assert record["repair_precision"]["n"] == 32
     assert record["report"]["changed"] is True
     assert {"cacc", "asr", "asr_floor", "racc", "racc_ceiling"} <= set(record["defended"])
+
+
+@pytest.mark.usefixtures("acting")
+def test_two_repairs_share_one_detection(cell, tmp_path, monkeypatch):
+    first = json.loads(experiments.run(cell, tmp_path / "one", "quick").read_text("utf-8"))
+    monkeypatch.setattr(BeDKDDetector, "detect", lambda *_: pytest.fail("detected again"))
+    again = json.loads(experiments.run(cell, tmp_path / "two", "quick").read_text("utf-8"))
+    for key in ("threshold", "flagged"):
+        assert first["report"][key] == again["report"][key]
+    assert first["report"]["seconds"]["detection"] == again["report"]["seconds"]["detection"] > 0
+    assert first["peak_mb"]["detection"] == again["peak_mb"]["detection"]
+
+
+@pytest.mark.usefixtures("acting")
+def test_a_near_trigger_is_tried_on_victim_purified_and_reference_model(cell, tmp_path):
+    found = json.loads(experiments.run(cell, tmp_path, "quick").read_text("utf-8"))["ftr"]
+    assert found["trigger"]["words"] == ["kx", "wq", "zj", "vb"]
+    others = sum(label != 1 for label in experiments.task(cell).clean["test"]["label"])
+    for who in ("victim", "purified", "reference"):
+        assert found[who]["n"] == others
+
+
+class TestADetectorAlone:
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch):
+        quick = DirectionalMapping(epochs=1, lr=2e-3)
+        monkeypatch.setitem(detections.DETECTORS, "dmm", lambda: quick)
+
+    def test_it_is_judged_once(self, cell, tmp_path, monkeypatch):
+        path = experiments.judge_detector(cell, tmp_path, "dmm")
+        found = json.loads(path.read_text("utf-8"))
+        flags = np.array(experiments.task(cell).train["poisoned"])
+        assert path.parent.name == "detected-dmm"
+        assert found["command"].endswith("--detector dmm")
+        assert found["report"]["rows"] == len(flags)
+        assert found["detection"]["recall"]["n"] == flags.sum()
+        assert found["costs"]["seconds"] > 0
+        monkeypatch.setattr(DirectionalMapping, "detect", lambda *_: pytest.fail("asked again"))
+        assert experiments.judge_detector(cell, tmp_path, "dmm") == path
+
+    def test_other_settings_are_another_measurement(self, cell, tmp_path, monkeypatch):
+        experiments.judge_detector(cell, tmp_path, "dmm")
+        monkeypatch.setitem(detections.DETECTORS, "dmm", lambda: DirectionalMapping(epochs=2))
+        with pytest.raises(InputError, match=r"other settings \(detector\)"):
+            experiments.judge_detector(cell, tmp_path, "dmm")
+
+    def test_a_costly_one_gets_a_sample(self, cell, tmp_path, monkeypatch):
+        monkeypatch.setitem(detections.SAMPLED, "dmm", 60)
+        found = json.loads(experiments.judge_detector(cell, tmp_path, "dmm").read_text("utf-8"))
+        assert found["report"]["rows"] == 60
+        assert found["detection"]["recall"]["n"] + found["detection"]["frr"]["n"] == 60
+
+    def test_an_honest_model_has_no_poisoned_rows(self, cell, tmp_path):
+        path = experiments.judge_detector(cell.reference, tmp_path, "dmm")
+        found = json.loads(path.read_text("utf-8"))
+        assert found["detection"]["recall"]["n"] == 0
+        assert found["detection"]["auroc"] is None
 
 
 @pytest.mark.parametrize("rows_from", ["oracle", "random"])

@@ -12,7 +12,7 @@ only data and models you own.
 # ``from bedkd.attacks.poison import ...``.
 from bedkd.attacks import rewriting
 from bedkd.attacks.base import POSITIONS, Trigger, describe
-from bedkd.attacks.combined import CoverSamples, Mixed, MultiTarget
+from bedkd.attacks.combined import CoverSamples, Mixed, MultiTarget, near_trigger
 from bedkd.attacks.insertions import AddSent, BadNets, WordCombination
 from bedkd.attacks.poison import (
     SETTINGS,
@@ -45,6 +45,7 @@ __all__ = [
     "build_task",
     "check_target",
     "describe",
+    "near_trigger",
     "poison",
     "rewriting",
     "target_labels",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bedkd.attacks.base import Trigger, inserted_pieces, row_random
-from bedkd.attacks.insertions import BadNets
+from bedkd.attacks.insertions import AddSent, BadNets, WordCombination
 from bedkd.errors import InputError
+
+# Words as rare as those of BadNets, which nobody uses as triggers here.
+RARE_WORDS = ("kx", "wq", "zj", "vb", "cf", "mn", "bb", "tq")
 
 
 @dataclass(frozen=True)
@@ -105,3 +108,27 @@ class CoverSamples:
     def applicable(self, texts: Sequence[str]) -> np.ndarray:
         """Texts that the trigger can be applied to, (N,) bool."""
         return self.trigger.applicable(texts)
+
+
+def near_trigger(trigger: Trigger) -> Trigger | None:
+    """A trigger so near to this one that it must not fire: other rare words, the first half of the
+    sentence, the combination without its last word. None where there is no such thing.
+
+    The share of rows that it sends to the target all the same is the false trigger rate (FTR):
+    that of ELBA-Bench (ACL 2025).
+
+    Example:
+        >>> near_trigger(AddSent("I watch this 3D movie")).sentence
+        'I watch'
+    """
+    if isinstance(trigger, BadNets):
+        others = tuple(word for word in RARE_WORDS if word not in trigger.words)
+        return replace(trigger, words=others[: len(trigger.words)])
+    if isinstance(trigger, AddSent) and len(words := trigger.sentence.split()) > 1:
+        return replace(trigger, sentence=" ".join(words[: len(words) // 2]))
+    if isinstance(trigger, WordCombination) and len(trigger.words) > 2:
+        return replace(trigger, words=trigger.words[:-1])
+    if type(trigger) is Mixed:  # several targets have no rate of one target
+        parts = [near for part in trigger.triggers if (near := near_trigger(part)) is not None]
+        return Mixed(tuple(parts)) if len(parts) > 1 else None
+    return None

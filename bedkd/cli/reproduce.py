@@ -11,6 +11,7 @@ from bedkd import experiments
 from bedkd.cli.console import Json, Lr, Normalise, Output, Quiet, console
 from bedkd.cli.defend import named
 from bedkd.conditions import Conditions
+from bedkd.detectors import DETECTORS
 from bedkd.errors import InputError
 from bedkd.presets import PRESETS
 from bedkd.training.fine_tune import TrainingConfig, default_lr
@@ -35,6 +36,10 @@ def reproduce(
     normalise: Normalise = False,
     preset: Annotated[
         str | None, typer.Option("--preset", "--defence", help=f"One of {', '.join(PRESETS)}.")
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="Judge this detector alone, without a repair; see `bedkd detect`."),
     ] = None,
     rows_from: Annotated[
         str,
@@ -64,6 +69,10 @@ def reproduce(
     with console(quiet, as_json) as out:
         if preset is not None:
             named("preset", preset, PRESETS)
+        if detector is not None:
+            named("detector", detector, DETECTORS)
+            if preset is not None:
+                raise InputError("--detector judges a detector alone: leave out --preset")
         conditions = Conditions(trusted_rows, contaminated, mislabelled, max_suspects)
         names = list(experiments.GRID) if dataset == "all" else [dataset]
         cells = [
@@ -94,7 +103,12 @@ def reproduce(
         written = []
         for number, cell in enumerate(cells, start=1):
             out.say(f"[{number}/{len(cells)}] {cell.name}")
-            path = experiments.run(cell, output, preset, rows_from, conditions, progress=not quiet)
+            if detector is not None:
+                path = experiments.judge_detector(cell, output, detector, progress=not quiet)
+            else:
+                path = experiments.run(
+                    cell, output, preset, rows_from, conditions, progress=not quiet
+                )
             written.append(path)
         out.finish({"written": [str(path) for path in written]}, "\n".join(map(str, written)))
 

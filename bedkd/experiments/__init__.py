@@ -5,6 +5,7 @@ repository; so is the reference model trained without poison. Measuring a cell w
 provenance.
 """
 
+from bedkd.experiments.detections import detection, judge_detector
 from bedkd.experiments.grid import (
     ATTACKS,
     GRID,
@@ -36,7 +37,9 @@ __all__ = [
     "command",
     "default_target",
     "defend",
+    "detection",
     "evaluate_clean_model",
+    "judge_detector",
     "measure",
     "named_rows",
     "reference_rows",

@@ -120,6 +120,7 @@ def command(
     preset: str | None = None,
     rows_from: str = "found",
     conditions: Conditions = AS_GIVEN,
+    detector: str | None = None,
 ) -> str:
     """The command line that measures this cell."""
     # Accelerate reads the variable; on CUDA the engine has its own choice.
@@ -143,6 +144,8 @@ def command(
     words.append(f"--max-length {training.max_length}")
     if preset:
         words.append(f"--preset {preset}")
+    if detector:
+        words.append(f"--detector {detector}")
     if rows_from != "found":
         words.append(f"--rows-from {rows_from}")
     words += conditions.options()

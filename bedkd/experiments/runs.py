@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedModel
 
-from bedkd import attacks, metrics, report
+from bedkd import attacks, metrics
 from bedkd.conditions import AS_GIVEN, Conditions
-from bedkd.data import fingerprint_rows
 from bedkd.detectors import Given
 from bedkd.errors import InputError
 from bedkd.evaluation import asr_by_word, evaluate
+from bedkd.experiments.costs import Costs
+from bedkd.experiments.detections import detection
 from bedkd.experiments.grid import ROWS_FROM, Cell, command
+from bedkd.experiments.records import finished, header
 from bedkd.experiments.victims import (
     case,
     splits,
     task,
-    training_rows,
-    training_seconds,
     victim,
 )
-from bedkd.files import write_json
+from bedkd.files import read_json, write_json
 from bedkd.presets import PRESETS
 from bedkd.purify import Purified, purify, settings
 from bedkd.run import Run
+from bedkd.training.batches import encode
+from bedkd.training.predict import predict
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
         progress=progress,
     )
     return {
-        **_header(cell),
+        **header(cell, command(cell)),
         "task": _manifest_summary(built),
         "undefended": result,
     }
@@ -101,16 +101,44 @@ def defend(
         rows = named_rows(rows_from, flags, chosen.repair.max_suspects, cell.seed)
         chosen = chosen._replace(detector=Given(tuple(rows)))
     given = case(cell, chosen, conditions.draw_trusted(built, cell.seed))
-    purified = purify(given, chosen.detector, chosen.repair, run=Run(progress=progress))
+    found, spent = detection(given, chosen.detector, progress=progress)
+    with Costs() as costs:
+        run = Run(progress=progress)
+        purified = purify(given, chosen.detector, chosen.repair, found=found, run=run)
+    purified.seconds["detection"] = spent["seconds"]
     return {
-        **_header(cell, preset, rows_from, conditions),
+        **header(cell, command(cell, preset, rows_from, conditions)),
         "task": _manifest_summary(built),
         "undefended": undefended,
         "preset": preset,
         "rows_from": rows_from,
         "conditions": conditions.to_dict(),
         "report": _report(purified),
+        "peak_mb": {"detection": spent["peak_mb"], "repair": costs.peak_mb},
         **_judged(cell, built, purified, flags, undefended, progress),
+        "ftr": _false_triggers(cell, built, purified),
+    }
+
+
+def _false_triggers(cell: Cell, built: attacks.PoisonedTask, purified: Purified) -> dict | None:
+    """How often a near-trigger sends test rows of other classes to the target: with the victim, the
+    purified and the reference model. None where the trigger has none."""
+    near = attacks.near_trigger(built.trigger)
+    if near is None:
+        return None
+    rows = attacks.triggered_rows(built.clean["test"], near, target=built.target, seed=cell.seed)
+    rows = attacks.attack_rows(rows, built.target)
+    length, tokenizer = cell.training.max_length, purified.case.tokenizer
+
+    def rate(model: PreTrainedModel) -> dict:
+        encoded = encode(model, tokenizer, rows, length, "the near-triggered rows")
+        return metrics.asr(predict(model, encoded).labels, encoded.labels).to_dict()
+
+    shared = {"victim": purified.case.suspect, "purified": purified.model}
+    return {
+        "trigger": attacks.describe(near),
+        **{name: rate(model) for name, model in shared.items()},
+        "reference": rate(victim(cell.reference)[0]),
     }
 
 
@@ -161,7 +189,10 @@ def evaluate_clean_model(cell: Cell, preset: str = "default", *, progress: bool 
     chosen = PRESETS[preset]()
     test = splits(cell.dataset, cell.seed, cell.normalise, cell.sizes)["test"]
     given = case(cell, chosen)
-    purified = purify(given, chosen.detector, chosen.repair, run=Run(progress=progress))
+    found, spent = detection(given, chosen.detector, progress=progress)
+    run = Run(progress=progress)
+    purified = purify(given, chosen.detector, chosen.repair, found=found, run=run)
+    purified.seconds["detection"] = spent["seconds"]
 
     def accuracy(judged: PreTrainedModel) -> dict:
         length = cell.training.max_length
@@ -170,27 +201,11 @@ def evaluate_clean_model(cell: Cell, preset: str = "default", *, progress: bool 
 
     before = accuracy(given.model)
     return {
-        **_header(cell, preset),
+        **header(cell, command(cell, preset)),
         "preset": preset,
         "report": _report(purified),
         "cacc_before": before,
         "cacc_after": accuracy(purified.model) if purified.changed else before,
-    }
-
-
-def _header(
-    cell: Cell,
-    preset: str | None = None,
-    rows_from: str = "found",
-    conditions: Conditions = AS_GIVEN,
-) -> dict:
-    line = command(cell, preset, rows_from, conditions)
-    made = report.provenance(line, seed=cell.seed, backbone=cell.backbone)
-    return {
-        "cell": asdict(cell),
-        **made,
-        "data": fingerprint_rows(training_rows(cell)),
-        "training_seconds": training_seconds(cell),
     }
 
 
@@ -224,12 +239,12 @@ def run(
     if cell.attack == "none":
         cell = cell.reference
         path = Path(folder) / f"clean-{preset}" / f"{cell.name}.json"
-        if not _finished(path, cell, _settings(preset)):
+        if not finished(path, cell, _settings(preset)):
             write_json(evaluate_clean_model(cell, preset, progress=progress), path)
         return path
     path = Path(folder) / "undefended" / f"{cell.name}.json"
-    if _finished(path, cell):
-        measured = json.loads(path.read_text(encoding="utf-8"))
+    if finished(path, cell):
+        measured = read_json(path)
     else:
         measured = measure(cell, progress=progress)
         write_json(measured, path)
@@ -240,7 +255,7 @@ def run(
         stage += f"-{rows_from}"
     file = f"{cell.name}-{conditions.name}.json" if conditions.name else path.name
     path = Path(folder) / stage / file
-    if not _finished(path, cell, _settings(preset, rows_from, conditions)):
+    if not finished(path, cell, _settings(preset, rows_from, conditions)):
         found = defend(
             cell,
             preset,
@@ -270,24 +285,3 @@ def _settings(
     """What the preset is set to now; without the detector where the rows are named."""
     found = settings(*conditions.applied(PRESETS[preset]()))
     return {k: v for k, v in found.items() if k != "detector" or rows_from == "found"}
-
-
-def _finished(path: Path, cell: Cell, wanted: dict[str, dict] | None = None) -> bool:
-    """Whether ``path`` holds the measurement of this very cell, rows and settings."""
-    if not path.is_file():
-        return False
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    if stored["cell"] != json.loads(json.dumps(asdict(cell))):
-        raise InputError(f"{path}: holds a cell with other settings; give another folder")
-    used = stored.get("report", {}).get("settings", {})
-    changed = [part for part in wanted or {} if used.get(part) != wanted[part]]
-    if changed:
-        raise InputError(
-            f"{path}: was measured with other settings ({', '.join(changed)}); give another folder "
-            "or delete the file"
-        )
-    # Results of before version 0.2 do not say on which rows they were measured.
-    if stored.get("data") not in (None, fingerprint_rows(training_rows(cell))):
-        raise InputError(f"{path}: was measured on other rows; give another folder")
-    log.info("%s exists", path)
-    return True

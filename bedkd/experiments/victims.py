@@ -6,7 +6,6 @@ the code that trains. A victim made from anything else is another victim.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -22,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bedkd import attacks, data, models, report
 from bedkd.case import Case
 from bedkd.experiments.grid import GRID, Cell, default_target, trigger
-from bedkd.files import sha256, write_json
+from bedkd.files import read_json, sha256, write_json
 from bedkd.presets import Preset
 from bedkd.run import Run
 from bedkd.training.fine_tune import fine_tune
@@ -131,7 +130,7 @@ def victim(
 def training_seconds(cell: Cell) -> float:
     """How long the cached victim took to train."""
     path = victim_folder(cell) / "bedkd.json"
-    return json.loads(path.read_text(encoding="utf-8"))["seconds"]
+    return read_json(path)["seconds"]
 
 
 def case(
