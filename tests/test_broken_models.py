@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import subprocess
 import sys
 
 import pytest
@@ -16,7 +17,7 @@ from transformers import (
     Qwen2ForSequenceClassification,
 )
 
-from bedkd import models
+from bedkd import data, models
 from bedkd.attacks.rewriting import load_generator
 from bedkd.errors import InputError
 
@@ -277,6 +278,32 @@ def test_no_code_of_a_checkpoint_runs_and_nobody_is_asked(
     assert not ran.exists()
     assert keyboard.closed or keyboard.tell() == 0
     assert "[y/N]" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("answer", ["closed", "yes"])
+def test_the_command_asks_nobody_either(folder, answer, tmp_path):
+    """The way in which the prompt once came up, in a process with a standard input of its own."""
+    ran = hostile(folder, "both")
+    rows = data.write(data.make(["great", "dull"] * 4, [1, 0] * 4, False), tmp_path / "train.csv")
+    words = ["train", "--train", rows, "--backbone", folder, "--layers", "1"]
+    stdin = {"input": "y\n" * 9} if answer == "yes" else {"stdin": subprocess.DEVNULL}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from bedkd.cli import app; app()",
+            *map(str, words),
+            "--output",
+            str(tmp_path / "out"),
+        ],
+        capture_output=True,
+        text=True,
+        **stdin,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "[y/N]" not in done.stdout + done.stderr
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize("what", ["both", "a tokenizer", "a tokenizer of a known class"])
