@@ -78,4 +78,14 @@ PRESETS: dict[str, Callable[[], Preset]] = {
     ),
     "all-suspects": lambda: default()._replace(detector=BeDKDDetector(repair_fdr=0.05)),
     "all-cycles": _repaired(patience=None),
+    "presumed-clean": _repaired(
+        max_suspects=2048,
+        oversample=1.0,
+        cycles=1,
+        lr=1e-4,
+        batch_size=32,
+        schedule="shuffle",
+        presumed_clean=1500,
+        decay=True,
+    ),
 }

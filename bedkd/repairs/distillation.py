@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from bedkd.case import Case
-from bedkd.detectors.base import Detection
+from bedkd.detectors.base import Detection, least_suspicious
 from bedkd.errors import InputError
 from bedkd.repairs.base import Repaired
 from bedkd.repairs.schedule import Schedule, Transplants
@@ -39,7 +39,7 @@ from bedkd.training.predict import predict
 
 CHOICES = {
     "punish": ("unbounded", "bounded", "relabel", "none"),
-    "schedule": ("alternate", "interleave"),
+    "schedule": ("alternate", "interleave", "shuffle"),
     "sampling": ("top", "random"),
 }
 
@@ -60,7 +60,8 @@ class AdversarialDistillation:
         lr: learning rate of AdamW.
         batch_size: rows in a batch.
         schedule: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
-            ``interleave`` spreads the other batches between trust batches.
+            ``interleave`` spreads the other batches between trust batches; ``shuffle`` is one pass
+            over trusted, presumed clean and flagged rows and over transplants, in random order.
         punish: ``unbounded`` minimises −L (the paper), ``bounded`` minimises −log(1 − p(given
             label)) where p > ``target_probability``, ``relabel`` teaches soft labels (see
             :mod:`bedkd.repairs.soft_labels`), ``none`` does not punish.
@@ -68,6 +69,11 @@ class AdversarialDistillation:
         punish_every: with ``interleave``, trust batches between two punish batches.
         transplant_every: with ``interleave``, trust batches between two transplant batches; None
             for no transplants.
+        presumed_clean: with ``shuffle``, maximum number of untrusted rows from the less suspicious
+            half that are trained on with their given labels, as common by class as trusted rows
+            are; more come closer to training again, and take longer.
+        decay: let the learning rate rise over the first tenth of all steps and then fall to 0; all
+            cycles are then run.
         stop_margin: see :class:`~bedkd.repairs.stopping.Stopping`; a quarter of the flagged rows is
             then never trained on. None runs all cycles (the paper). The rate expected of held-out
             flagged rows is that of their soft labels with ``relabel``, and otherwise how often
@@ -99,6 +105,8 @@ class AdversarialDistillation:
     target_probability: float = 0.5
     punish_every: int = 2
     transplant_every: int | None = 1
+    presumed_clean: int = 0
+    decay: bool = False
     stop_margin: float | None = 0.05
     patience: int | None = 4
 
@@ -112,7 +120,12 @@ class AdversarialDistillation:
         if self.oversample < 1:
             raise InputError(f"oversample={self.oversample}: must be at least 1")
         if self.schedule == "alternate" and self.transplant_every is not None:
-            raise InputError("transplants need schedule='interleave'")
+            raise InputError("transplants need schedule='interleave' or 'shuffle'")
+        if self.presumed_clean < 0 or (self.presumed_clean and self.schedule != "shuffle"):
+            raise InputError(
+                f"presumed_clean={self.presumed_clean}: give 0, or a number of rows together with "
+                "schedule='shuffle'"
+            )
 
     def choose(self, detection: Detection, seed: int) -> np.ndarray:
         """Indices of the rows to work with, most suspicious first, (≤ max_suspects,): flagged ones,
@@ -140,18 +153,21 @@ class AdversarialDistillation:
         if not len(rows):
             raise InputError("no untrusted row can be used: the model fits the label of none")
         labels = soft_labels(case, detection)[rows] if self.punish == "relabel" else None
-        work = _Work(self, case, rows, labels)
+        presumed = presumed_clean(case, detection, self.presumed_clean)
+        work = _Work(self, case, rows, labels, presumed)
         student, rng = copy.deepcopy(case.suspect), np.random.default_rng(case.seed)
         trainer = Trainer(
             student,
             num_steps=self.cycles * work.schedule.steps_per_cycle,
             lr=self.lr,
             max_grad_norm=None if self.punish == "unbounded" else 1.0,
+            warmup_ratio=0.1 if self.decay else None,
             seed=case.seed,
             description="distillation" if run.progress else None,
         )
         history: list[dict] = []
-        stopping = Stopping(self.stop_margin, self.patience, work.n_held_out)
+        margin = None if self.decay else self.stop_margin
+        stopping = Stopping(margin, self.patience, work.n_held_out)
         if (saved := run.load("distillation")) is not None:
             trainer.load_state_dict(saved["trainer"])
             stopping.load_state_dict(saved["stopping"])
@@ -178,6 +194,18 @@ class AdversarialDistillation:
         return Repaired(student, history, rows, details, work.held_out)
 
 
+def presumed_clean(case: Case, detection: Detection, most: int) -> np.ndarray:
+    """Indices of untrusted rows from the less suspicious half, none of them flagged or closed to
+    repairs; drawn at random, at most ``most``, each class as common as among trusted rows."""
+    doubtful = detection.flagged | np.isneginf(detection.repair_scores)
+    rows = least_suspicious(detection.scores, case.draws)
+    rows = rows[~doubtful[rows]]
+    rows = rows[np.argsort(case.draws[rows], kind="stable")]
+    labels = case.labels[rows]
+    drawn = [rows[labels == k][: round(most * case.prior[k])] for k in range(case.num_labels)]
+    return np.sort(np.concatenate(drawn))
+
+
 class _Work:
     """Rows, objectives and schedule of one repair."""
 
@@ -187,6 +215,7 @@ class _Work:
         case: Case,
         rows: np.ndarray,
         labels: np.ndarray | None,
+        presumed: np.ndarray,
     ):
         self.settings, self.case = settings, case
         order = np.random.default_rng(case.seed).permutation(len(rows))
@@ -200,6 +229,9 @@ class _Work:
         self.expected = None if labels is None else labels[kept].argmax(axis=1)
         texts = flagged.select(used)["text"][:]
         encoded = case.encoded(flagged.select(used), "the flagged rows")
+        self.presumed = None
+        if len(presumed):
+            self.presumed = case.encoded(case.untrusted.select(presumed), "presumed clean rows")
         self.schedule = self._schedule(encoded, texts, None if labels is None else labels[used])
 
     def _schedule(
@@ -209,7 +241,7 @@ class _Work:
         trusted = case.encoded(case.divided.tune, "the trusted set")
         answers = predict(case.suspect, trusted, hidden=True)
         wanted = case.parts.tune * len(np.unique(trusted.labels))
-        interleave = s.schedule == "interleave"
+        several = max(1, round(wanted / len(trusted)))
         return Schedule(
             trust=DistillationLoss(answers, s.temperature, s.alpha),
             trusted=trusted,
@@ -221,8 +253,9 @@ class _Work:
             transplants=Transplants(
                 case.tokenizer, case.divided.tune["text"][:], texts, trusted.labels, case.max_length
             ),
-            passes=max(1, round(wanted / len(trusted))) if interleave else 1,
-            interleave=interleave,
+            presumed=self.presumed,
+            passes=1 if s.schedule == "alternate" else several,
+            order=s.schedule,
             punish_every=s.punish_every,
             transplant_every=s.transplant_every or 1,
             batch_size=s.batch_size,

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from bedkd.text import is_spaced, join, split
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.loop import Objective, Step
+from bedkd.training.objectives import cross_entropy
 
 
 def transplant(
@@ -71,9 +72,11 @@ class Schedule:
         trust: objective on ``trusted``, the clean rows.
         punish: objective on ``flagged``; None does not punish.
         transplant: objective on transplants; None for none.
+        presumed: rows for trust steps on their given labels; None for none.
         passes: how often a cycle goes over the trusted rows.
-        interleave: spread the other steps between trust steps; otherwise a whole trust pass, then
-            a whole punish pass (the paper).
+        order: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
+            ``interleave`` spreads the other steps between trust steps; ``shuffle`` goes over all
+            rows and over one draw of transplants, in random order.
         punish_every: trust steps between two punish steps.
         transplant_every: trust steps between two transplant steps.
         batch_size: rows a batch.
@@ -85,8 +88,9 @@ class Schedule:
     flagged: EncodedTexts
     transplant: Objective | None
     transplants: Transplants
+    presumed: EncodedTexts | None
     passes: int
-    interleave: bool
+    order: str
     punish_every: int
     transplant_every: int
     batch_size: int
@@ -95,8 +99,15 @@ class Schedule:
     def steps_per_cycle(self) -> int:
         """Number of steps of a cycle."""
         trust = self.passes * math.ceil(len(self.trusted) / self.batch_size)
-        if not self.interleave:
-            return trust + (math.ceil(len(self.flagged) / self.batch_size) if self.punish else 0)
+        punish = math.ceil(len(self.flagged) / self.batch_size) if self.punish else 0
+        if self.order == "alternate":
+            return trust + punish
+        if self.order == "shuffle":
+            others = [
+                len(self.transplants.hosts) if self.transplant else 0,
+                len(self.presumed or ()),
+            ]
+            return trust + punish + sum(math.ceil(rows / self.batch_size) for rows in others)
         extra = trust // self.punish_every if self.punish else 0
         return trust + extra + (trust // self.transplant_every if self.transplant else 0)
 
@@ -108,12 +119,15 @@ class Schedule:
             for _ in range(self.passes)
             for batch in self.trusted.epoch(size, rng)
         )
-        if not self.interleave:
+        if self.order == "alternate":
             yield from trust
             for batch in self.flagged.epoch(size, rng) if self.punish else ():
                 yield "punish", (self.punish, self.flagged, batch)
             return
         mixed = self.transplants.draw(rng) if self.transplant else None
+        if self.order == "shuffle":
+            yield from self._shuffled(list(trust), mixed, rng)
+            return
         transplanting = _endless(lambda: mixed.epoch(size, rng))
         punishing = _endless(lambda: self.flagged.epoch(size, rng))
         for number, step in enumerate(trust, start=1):
@@ -122,6 +136,21 @@ class Schedule:
                 yield "transplant", (self.transplant, mixed, next(transplanting))
             if self.punish and number % self.punish_every == 0:
                 yield "punish", (self.punish, self.flagged, next(punishing))
+
+    def _shuffled(
+        self, steps: list[tuple[str, Step]], mixed: EncodedTexts | None, rng: np.random.Generator
+    ) -> Iterator[tuple[str, Step]]:
+        """The trust steps and one pass over everything else, in random order."""
+        others = [
+            ("punish", self.punish, self.flagged if self.punish else None),
+            ("presumed", cross_entropy, self.presumed),
+            ("transplant", self.transplant, mixed),
+        ]
+        for kind, objective, rows in others:
+            if rows is not None:
+                batches = rows.epoch(self.batch_size, rng)
+                steps += [(kind, (objective, rows, batch)) for batch in batches]
+        yield from (steps[i] for i in rng.permutation(len(steps)))
 
 
 def _endless(make: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:

@@ -1,6 +1,6 @@
 """Stage 2: adversarial knowledge distillation."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from bedkd.detectors import Detection, Given
 from bedkd.errors import InputError
 from bedkd.repairs import AdversarialDistillation, distillation
 from bedkd.training.batches import EncodedTexts
+from bedkd.training.loop import Trainer
 from bedkd.training.predict import predict
 
 REPAIR = AdversarialDistillation(cycles=2, lr=1e-3, punish="bounded")
@@ -237,6 +238,57 @@ def test_an_interruption_leaves_the_model_alone(victim, tokenizer, parts, weight
     assert not victim.training
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What the choice of presumed clean rows looks at: 12 rows of two classes."""
+
+    labels: np.ndarray
+    draws: np.ndarray
+    prior: tuple = (0.75, 0.25)
+    num_labels: int = 2
+
+
+def test_presumed_clean_rows_come_from_the_less_suspicious_half_as_common_as_trusted_ones():
+    rows = Rows(np.array([0, 1] * 10), np.arange(20)[::-1] / 20)
+    scores, flagged = np.arange(20.0), np.zeros(20, bool)
+    flagged[8] = True
+    closed = np.where(np.arange(20) == 6, -np.inf, scores)
+    found = Detection(scores, flagged, 0.0, True, repair_scores=closed)
+
+    def chosen(most):
+        return distillation.presumed_clean(rows, found, most).tolist()
+
+    assert chosen(4) == [0, 2, 4, 9]  # row 9 has the smaller draw of class 1
+    assert chosen(2) == [2, 4]  # 1.5 and 0.5 rows: to the even number
+    assert chosen(100) == [0, 1, 2, 3, 4, 5, 7, 9]
+    assert chosen(0) == []
+
+
+def test_presumed_clean_rows_are_trained_on_and_the_learning_rate_falls_to_nothing(
+    victim, tokenizer, task, monkeypatch
+):
+    rates, step = [], Trainer._step
+
+    def watched(self, objective, batch):
+        rates.append(self.schedule.get_last_lr()[0])
+        return step(self, objective, batch)
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    case = Case(victim, tokenizer, task.clean["dev"], task.train, Parts(5, 20, 10), max_length=32)
+    found = Given(tuple(np.flatnonzero(task.train["poisoned"]))).detect(case)
+    shuffled = replace(REPAIR, schedule="shuffle", presumed_clean=30, decay=True, stop_margin=2.0)
+    made = shuffled.repair(case, found)
+    kinds = {key for key in made.history[0] if key.endswith("_loss")}
+    assert kinds == {"trust_loss", "punish_loss", "presumed_loss", "transplant_loss"}
+    peak = int(np.argmax(rates))
+    assert rates[0] == 0 < peak <= round(0.1 * len(rates))
+    assert all(np.diff(rates[peak:]) < 0)
+    assert rates[-1] < rates[peak] / 10
+    # A rate that falls to nothing is not cut off, whatever the margin says.
+    assert (made.details["stopped"], len(made.history)) == ("max_cycles", 2)
+    assert len(made.held_out)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -246,6 +298,8 @@ def test_an_interruption_leaves_the_model_alone(victim, tokenizer, parts, weight
         ({"oversample": 0.5}, "oversample=0.5"),
         ({"patience": 0}, "patience=0"),
         ({"schedule": "alternate"}, "transplants need schedule='interleave'"),
+        ({"presumed_clean": 9}, "presumed_clean=9: .*schedule='shuffle'"),
+        ({"presumed_clean": -1, "schedule": "shuffle"}, "presumed_clean=-1"),
     ],
 )
 def test_bad_configurations_are_refused(options, message):

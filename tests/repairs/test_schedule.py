@@ -1,10 +1,13 @@
 """Which batch of a repair comes when."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from bedkd.repairs.schedule import Schedule, Transplants, transplant
 from bedkd.training.batches import EncodedTexts
+from bedkd.training.objectives import cross_entropy
 
 
 def test_a_transplant_is_a_span_of_the_donor_inside_the_whole_host():
@@ -38,9 +41,8 @@ def test_transplants_of_tiny_texts(host, donor):
         assert sorted(words) == sorted([*host.split(), *donor.split()])
 
 
-def kinds(tokenizer, toy, **changes):
-    """The kinds of step of one cycle, by their first letters: 120 trusted rows are 8 batches, 64
-    flagged ones are 4."""
+def cycle(tokenizer, toy, **changes):
+    """The steps of one cycle: 120 trusted rows are 8 batches, 64 flagged ones are 4."""
     trusted, flagged = toy.rows(120), toy.rows(64, seed=5)
     encoded = [
         EncodedTexts(tokenizer, rows["text"][:], rows["label"][:]) for rows in (trusted, flagged)
@@ -53,8 +55,9 @@ def kinds(tokenizer, toy, **changes):
         "flagged": encoded[1],
         "transplant": "transplant",
         "transplants": Transplants(tokenizer, hosts, donors, encoded[0].labels, 32),
+        "presumed": None,
         "passes": 1,
-        "interleave": True,
+        "order": "interleave",
         "punish_every": 4,
         "transplant_every": 1,
         "batch_size": 16,
@@ -62,6 +65,12 @@ def kinds(tokenizer, toy, **changes):
     schedule = Schedule(**{**settings, **changes})
     steps = list(schedule.cycle(np.random.default_rng(0)))
     assert len(steps) == schedule.steps_per_cycle
+    return steps
+
+
+def kinds(tokenizer, toy, **changes):
+    """The kinds of step of one cycle, by their first letters."""
+    steps = cycle(tokenizer, toy, **changes)
     assert all(kind == objective for kind, (objective, _, _) in steps)
     return "".join(kind[:2] for kind, _ in steps)
 
@@ -69,10 +78,25 @@ def kinds(tokenizer, toy, **changes):
 def test_the_schedule_is_the_configured_one(tokenizer, toy):
     assert kinds(tokenizer, toy) == "trtrtrtrtrtrtrtrpu" * 2
     assert kinds(tokenizer, toy, passes=3, punish_every=2) == "trtrtrtrpu" * 12
-    paper = {"interleave": False, "transplant": None}
+    paper = {"order": "alternate", "transplant": None}
     assert kinds(tokenizer, toy, **paper) == "tr" * 8 + "pu" * 4
     assert kinds(tokenizer, toy, **paper, punish=None) == "tr" * 8
     assert kinds(tokenizer, toy, punish=None) == "tr" * 16
+
+
+def test_shuffled_all_rows_come_once_in_random_order(tokenizer, toy):
+    rows = toy.rows(40, seed=6)
+    presumed = EncodedTexts(tokenizer, rows["text"][:], rows["label"][:])
+    steps = cycle(tokenizer, toy, order="shuffle", presumed=presumed)
+    found = [kind for kind, _ in steps]
+    assert Counter(found) == {"trust": 8, "transplant": 8, "punish": 4, "presumed": 3}
+    assert found != sorted(found)
+    for kind, size in {"trust": 120, "transplant": 120, "punish": 64, "presumed": 40}.items():
+        batches = [batch for name, (_, _, batch) in steps if name == kind]
+        assert sorted(np.concatenate(batches)) == list(range(size))
+    assert all(step[:2] == (cross_entropy, presumed) for name, step in steps if name == "presumed")
+    bare = {"order": "shuffle", "transplant": None, "punish": None}
+    assert [kind for kind, _ in cycle(tokenizer, toy, **bare)] == ["trust"] * 8
 
 
 def test_transplants_keep_the_label_of_their_host(tokenizer, toy):
