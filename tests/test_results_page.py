@@ -2,18 +2,25 @@
 
 import json
 
+import comparison_page
 import ledger_page
 import pytest
 import results_page
 import status_page
 from chapters import ROOT
 
-FILES = [p for p in sorted((ROOT / "results").rglob("*.json")) if p.parent.name != "status"]
+FILES = [
+    p
+    for p in sorted((ROOT / "results").rglob("*.json"))
+    if p.parent.name not in ("status", "checks")
+]
 SHARES = ("cacc", "asr", "racc", "cacc_reference", "asr_floor", "racc_ceiling")
 
 
 @pytest.mark.parametrize(
-    "maker", [results_page, ledger_page, status_page], ids=lambda maker: maker.__name__
+    "maker",
+    [results_page, ledger_page, comparison_page, status_page],
+    ids=lambda maker: maker.__name__,
 )
 def test_the_page_is_what_the_results_say(maker):
     assert maker.PAGE.read_text(encoding="utf-8") == maker.page(), "make results"

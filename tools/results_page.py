@@ -14,9 +14,12 @@ from pathlib import Path
 from chapters import ROOT
 
 from bedkd.conditions import Conditions
+from bedkd.experiments.detections import detector_settings
+from bedkd.experiments.records import same
 from bedkd.metrics import mean_and_spread
 from bedkd.presets import PRESETS
 from bedkd.purify import settings as purify_settings
+from bedkd.repairs import REPAIRS
 from bedkd.report import stored, table
 
 PAGE = ROOT / "book" / "results.md"
@@ -208,8 +211,9 @@ def undefended() -> str:
 
 
 def defences() -> list[str]:
-    """Folders of defended cells: whole presets first, then parts of them."""
+    """Folders of defended cells: whole presets first, then parts of them; without rivals."""
     found = [path.name for path in sorted((ROOT / "results").glob("defended-*"))]
+    found = [name for name in found if name.removeprefix("defended-") not in REPAIRS]
     return sorted(found, key=lambda name: _rank(name.removeprefix("defended-")))
 
 
@@ -395,10 +399,11 @@ def details(records: list[dict]) -> str:
 def states() -> str:
     """Which code state made the numbers, and which of them other settings made than today's."""
     stages = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
-    records = {stage: load(stage) for stage in stages if stage not in ("status", "undefended")}
+    left_out = ("checks", "comparison", "status", "undefended")
+    records = {stage: load(stage) for stage in stages if stage not in left_out}
     rows = []
     for stage, found in records.items():
-        other = [r for r in found if r["report"]["settings"] != now(r)]
+        other = [r for r in found if not same(r["report"]["settings"], now(r))]
         commits = {r["code"]["commit"][:7] for r in found if r.get("code", {}).get("commit")}
         unnamed = sum("code" not in r for r in found)
         counts = (len(found), len(other), unnamed)
@@ -413,7 +418,10 @@ def states() -> str:
 
 
 def now(record: dict) -> dict:
-    """What the record's preset is set to today; where rows were named, its own detector."""
+    """What the record's preset or detector is set to today; where rows were named, its own
+    detector."""
+    if "detector" in record:
+        return detector_settings(record["detector"])
     conditions = Conditions(**(record.get("conditions") or {}))
     found = purify_settings(*conditions.applied(PRESETS[record["preset"]]()))
     named = record.get("rows_from", "found") != "found"

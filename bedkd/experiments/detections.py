@@ -41,6 +41,12 @@ def detection(given: Case, detector: Detector, *, progress: bool = False) -> tup
     return found, spent.to_dict()
 
 
+def detector_settings(name: str) -> dict:
+    """What a named detector is set to by default, and how trusted rows are divided for it."""
+    found = settings(default().parts, DETECTORS[name](), default().repair)
+    return {key: found[key] for key in ("parts", "detector")}
+
+
 def judge_detector(cell: Cell, folder: str | Path, name: str, *, progress: bool = False) -> Path:
     """Put a named detector, with its default settings, to the cell's training rows; one JSON, and
     one that exists is not made again.
@@ -55,8 +61,7 @@ def judge_detector(cell: Cell, folder: str | Path, name: str, *, progress: bool 
     cell = cell.reference if cell.attack == "none" else cell
     path = Path(folder) / f"detected-{name}" / f"{cell.name}.json"
     detector = DETECTORS[name]()
-    wanted = settings(default().parts, detector, default().repair)
-    del wanted["repair"]
+    wanted = detector_settings(name)
     if finished(path, cell, wanted):
         return path
     rows = training_rows(cell)
@@ -68,6 +73,7 @@ def judge_detector(cell: Cell, folder: str | Path, name: str, *, progress: bool 
     flags = np.asarray([bool(flag) for flag in rows["poisoned"]], bool)
     record = {
         **header(cell, command(cell, detector=name)),
+        "detector": name,
         "report": {
             "settings": wanted,
             "rows": len(rows),

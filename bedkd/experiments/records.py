@@ -16,6 +16,9 @@ from bedkd.files import read_json
 
 log = logging.getLogger(__name__)
 
+# Options that came later than some results, with the value that leaves everything as it was.
+LATER = {"presumed_clean": 0, "decay": False}
+
 
 def header(cell: Cell, line: str) -> dict:
     """Cell, provenance with the command line, rows, and what the cell's model cost."""
@@ -35,7 +38,7 @@ def finished(path: Path, cell: Cell, wanted: dict[str, dict] | None = None) -> b
     if stored["cell"] != json.loads(json.dumps(asdict(cell))):
         raise InputError(f"{path}: holds a cell with other settings; give another folder")
     used = stored.get("report", {}).get("settings", {})
-    changed = [part for part in wanted or {} if used.get(part) != wanted[part]]
+    changed = [part for part in wanted or {} if not same(used.get(part), wanted[part])]
     if changed:
         raise InputError(
             f"{path}: was measured with other settings ({', '.join(changed)}); give another folder "
@@ -46,3 +49,15 @@ def finished(path: Path, cell: Cell, wanted: dict[str, dict] | None = None) -> b
         raise InputError(f"{path}: was measured on other rows; give another folder")
     log.info("%s exists", path)
     return True
+
+
+def same(stored: object, wanted: object) -> bool:
+    """Whether stored settings say the same as those wanted; options that came later may be absent.
+
+    >>> same({"cycles": 4}, {"cycles": 4, "decay": False}), same({"cycles": 4}, {"cycles": 5})
+    (True, False)
+    """
+    if not (isinstance(stored, dict) and isinstance(wanted, dict)):
+        return stored == wanted
+    known = {**{key: LATER[key] for key in wanted.keys() & LATER.keys()}, **stored}
+    return known.keys() == wanted.keys() and all(same(known[key], wanted[key]) for key in wanted)

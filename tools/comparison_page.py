@@ -1,0 +1,187 @@
+"""Write ``book/comparison.md`` from ``results/comparison/**/*.json``: rivals beside our defence, on the same
+victims. No number on that page is typed.
+
+``--check`` writes nothing and fails if the page is not what the results say.
+"""
+
+from __future__ import annotations
+
+from chapters import ROOT
+from results_page import NAMES, share, spread_text, write_or_check
+
+from bedkd.detectors import DETECTORS
+from bedkd.repairs import REPAIRS
+from bedkd.report import stored, table
+
+PAGE = ROOT / "book" / "comparison.md"
+# The comparison has runs of its own: all of one code state, on the same victims.
+FOLDER = ROOT / "results" / "comparison"
+# Presets that differ in the repair alone: the detection before it is that of `default`.
+OURS = ("default", "presumed-clean")
+RIVALS = tuple(name for name in REPAIRS if name != "bedkd")
+YARDSTICK = "retrain"
+
+INTRODUCTION = """\
+# The comparison
+
+What else could a defender do? Every method here meets the same victims, the same trusted rows and,
+if it is a repair, the same flagged rows: those of our default detector. All have the settings that
+the library gives them by default, chosen as the next section says. Every number is computed from
+the files in `results/comparison/`, one JSON a cell, each with its command.
+
+The yardstick is the plainest answer of all, **drop and retrain**: leave out the flagged rows and
+train the backbone again. It needs the whole training set and as long as training took. A repair
+that is not better, or as good and much cheaper, has no reason to exist.
+
+"""
+PROTOCOL = """\
+## How settings were chosen
+
+A rival with poor settings makes any defence look good. Learning rate and number of passes of every
+repair were chosen by what a defender sees: accuracy on held-out trusted rows, and how often flagged
+rows still get their given label against what their content supports. This was done on one victim,
+the embedded reviews with rare words, which is in no table of this page. Test rows and poison flags
+played no part. Thresholds of all rival detectors are set at one false positive rate on trusted
+rows, 5 %; a verdict needs a p-value of at most 0.01 and 16 flagged rows.
+
+"""
+REPAIRED = """\
+## Repairs
+
+ASR should come down to its *floor*, RACC and the accuracy on triggered rows of the *target class*
+up to their *ceilings*: what a model of the same kind says that was trained without poison. A low
+ASR with a low target class is an inverted backdoor. *FTR* is the share of rows that a *near*
+trigger sends to the target, other rare words or half of the sentence, which should do nothing
+(in brackets: the unpoisoned model). Seconds are of the repair alone, on one core; detection comes
+before, and is the same for all. Memory is what the repair needs beyond what was in use.
+
+"""
+DETECTED = """\
+## Detectors
+
+*AUROC* says how well the scores part poisoned from clean training rows (0.5 is chance), *caught*
+which share of the poisoned rows is flagged, *wrongly* which share of the clean ones. Where a method
+asks the model once for every word of a row, it got a random sample of 500 rows. `content`,
+`wording` and `probe` are parts of `bedkd`.
+
+"""
+HONEST = """\
+### Models without a backdoor
+
+The right verdict is "no evidence". Below, "backdoor suspected" is a false alarm.
+
+"""
+
+
+def cell_name(record: dict) -> str:
+    cell = record["cell"]
+    rate = "" if cell["rate"] in (0.0, 0.2) else f", {100 * cell['rate']:g} %"
+    return f"{NAMES[cell['dataset']]}, {NAMES[cell['attack']]}{rate}, seed {cell['seed']}"
+
+
+def beside(value: float, limit: float) -> str:
+    return f"{100 * value:.1f} ({100 * limit:.1f})"
+
+
+def compared() -> dict[str, dict[str, dict]]:
+    """Records by cell and preset: the cells on which the yardstick was measured."""
+    found: dict[str, dict[str, dict]] = {}
+    for preset in (*OURS, *RIVALS):
+        for record in stored(f"defended-{preset}", FOLDER):
+            found.setdefault(cell_name(record), {})[preset] = record
+    return {name: records for name, records in sorted(found.items()) if YARDSTICK in records}
+
+
+def repair_row(preset: str, record: dict) -> list[str]:
+    after, target = record["defended"], str(record["task"]["target"])
+    row = [f"**`{preset}`**" if preset in OURS else f"`{preset}`"]
+    row.append(beside(share(after, "asr"), share(after, "asr_floor")))
+    row.append(beside(share(after, "racc"), share(after, "racc_ceiling")))
+    classes = [share(after, key, target) for key in ("racc_by_class", "racc_ceiling_by_class")]
+    row.append("–" if None in classes else beside(*classes))
+    row.append(beside(share(after, "cacc"), share(after, "cacc_reference")))
+    ftr = record.get("ftr")
+    row.append(beside(share(ftr, "purified"), share(ftr, "reference")) if ftr else "–")
+    row.append(f"{record['report']['seconds'].get('repair', 0):.0f}")
+    memory = record.get("peak_mb", {}).get("repair")
+    return [*row, "–" if memory is None else f"{memory:.0f}"]
+
+
+def summary(cells: dict[str, dict[str, dict]]) -> str:
+    """Means over the cells that have every method which is named."""
+    methods = [m for m in (*OURS, *RIVALS) if all(m in records for records in cells.values())]
+    header = ["repair", "ASR above floor", "RACC below ceiling", "RACC against retrain"]
+    header += ["clean accuracy against retrain", "seconds", "of retrain's"]
+    rows = []
+    for method in methods:
+        pairs = [(records[method], records[YARDSTICK]) for records in cells.values()]
+        above, below, racc, cacc, seconds, part = [], [], [], [], [], []
+        for ours, theirs in pairs:
+            after, yard = ours["defended"], theirs["defended"]
+            above.append(100 * (share(after, "asr") - share(after, "asr_floor")))
+            below.append(100 * (share(after, "racc_ceiling") - share(after, "racc")))
+            racc.append(100 * (share(after, "racc") - share(yard, "racc")))
+            cacc.append(100 * (share(after, "cacc") - share(yard, "cacc")))
+            spent = [r["report"]["seconds"]["repair"] for r in (ours, theirs)]
+            seconds.append(spent[0])
+            part.append(100 * spent[0] / spent[1])
+        name = f"**`{method}`**" if method in OURS else f"`{method}`"
+        row = [name, *(spread_text(v) for v in (above, below, racc, cacc))]
+        rows.append([*row, f"{sum(seconds) / len(seconds):.0f}", f"{sum(part) / len(part):.0f} %"])
+    rows.sort(key=lambda row: float(row[1].split(" ")[0]))
+    said = f"Over the {len(cells)} cells below, in points, mean ± standard deviation.\n\n"
+    return said + table(header, rows) + "\n"
+
+
+def repairs() -> str:
+    cells = compared()
+    header = ["repair", "ASR (floor)", "RACC (ceiling)", "target class (ceiling)"]
+    header += ["CACC (reference)", "FTR (reference)", "seconds", "MB"]
+    said = REPAIRED + (summary(cells) if cells else "")
+    for name, records in cells.items():
+        rows = [repair_row(m, records[m]) for m in (*OURS, *RIVALS) if m in records]
+        before = next(iter(records.values()))["undefended"]
+        said += f"### {name}\n\nBefore any repair ASR is {100 * share(before, 'asr'):.1f}, RACC "
+        said += f"{100 * share(before, 'racc'):.1f}. Detection flagged "
+        found = next(iter(records.values()))
+        said += f"{found['report']['flagged']} rows, of which "
+        said += f"{100 * share(found['detection'], 'precision'):.1f} % are poisoned.\n\n"
+        said += table(header, rows) + "\n"
+    return said
+
+
+def detectors() -> str:
+    found: dict[str, dict[str, dict]] = {}
+    for name in DETECTORS:
+        for record in stored(f"detected-{name}", FOLDER):
+            found.setdefault(cell_name(record), {})[name] = record
+    said, honest = DETECTED, []
+    for cell, records in sorted(found.items()):
+        rows = []
+        for name, record in records.items():
+            quality, report = record["detection"], record["report"]
+            verdict, seconds = report["verdict"], f"{record['costs']['seconds']:.0f}"
+            p = report["p_value"]
+            p = "–" if p is None else f"{p:.2g}"
+            if quality["auroc"] is None:
+                honest.append([cell, f"`{name}`", verdict, p, str(report["flagged"])])
+                continue
+            row = [f"`{name}`", str(report["rows"]), f"{quality['auroc']:.3f}"]
+            row += [f"{100 * share(quality, key):.1f}" for key in ("recall", "frr")]
+            rows.append([*row, verdict, p, seconds])
+        if rows:
+            header = ["detector", "rows", "AUROC", "caught, %", "wrongly, %", "verdict", "p"]
+            rows.sort(key=lambda row: -float(row[2]))
+            said += f"### {cell}\n\n" + table([*header, "seconds"], rows) + "\n"
+    if honest:
+        said += HONEST + table(["model", "detector", "verdict", "p", "flagged"], honest) + "\n"
+    return said
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    return (INTRODUCTION + PROTOCOL + repairs() + detectors()).rstrip("\n") + "\n"
+
+
+if __name__ == "__main__":
+    write_or_check(PAGE, page(), __doc__)
