@@ -1,5 +1,5 @@
-"""Write ``book/comparison.md`` from ``results/comparison/**/*.json``: rivals beside our defence, on the same
-victims. No number on that page is typed.
+"""Write ``book/comparison.md`` from ``results/comparison/**/*.json``: rivals beside our defence, on
+the same victims. No number on that page is typed.
 
 ``--check`` writes nothing and fails if the page is not what the results say.
 """
@@ -73,6 +73,10 @@ The right verdict is "no evidence". Below, "backdoor suspected" is a false alarm
 """
 
 
+def measured(stage: str) -> list[dict]:
+    return stored(stage, FOLDER) if (FOLDER / stage).is_dir() else []
+
+
 def cell_name(record: dict) -> str:
     cell = record["cell"]
     rate = "" if cell["rate"] in (0.0, 0.2) else f", {100 * cell['rate']:g} %"
@@ -87,7 +91,7 @@ def compared() -> dict[str, dict[str, dict]]:
     """Records by cell and preset: the cells on which the yardstick was measured."""
     found: dict[str, dict[str, dict]] = {}
     for preset in (*OURS, *RIVALS):
-        for record in stored(f"defended-{preset}", FOLDER):
+        for record in measured(f"defended-{preset}"):
             found.setdefault(cell_name(record), {})[preset] = record
     return {name: records for name, records in sorted(found.items()) if YARDSTICK in records}
 
@@ -153,7 +157,7 @@ def repairs() -> str:
 def detectors() -> str:
     found: dict[str, dict[str, dict]] = {}
     for name in DETECTORS:
-        for record in stored(f"detected-{name}", FOLDER):
+        for record in measured(f"detected-{name}"):
             found.setdefault(cell_name(record), {})[name] = record
     said, honest = DETECTED, []
     for cell, records in sorted(found.items()):
