@@ -2,8 +2,12 @@
 
 from bedkd.repairs.base import Repair, Repaired
 from bedkd.repairs.distillation import AdversarialDistillation
+from bedkd.repairs.fine_tuning import FineTuning
 
 # Names for the command line. A new repair is one file and one line here.
-REPAIRS = {"bedkd": AdversarialDistillation}
+REPAIRS = {
+    "bedkd": AdversarialDistillation,
+    "finetune": FineTuning,
+}
 
-__all__ = ["REPAIRS", "AdversarialDistillation", "Repair", "Repaired"]
+__all__ = ["REPAIRS", "AdversarialDistillation", "FineTuning", "Repair", "Repaired"]
