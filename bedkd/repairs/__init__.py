@@ -1,13 +1,25 @@
 """Repairs: take a backdoor out of a copy of the model."""
 
 from bedkd.repairs.base import Repair, Repaired
+from bedkd.repairs.continuing import DropAndContinue
 from bedkd.repairs.distillation import AdversarialDistillation
 from bedkd.repairs.fine_tuning import FineTuning
+from bedkd.repairs.retraining import DropAndRetrain
 
 # Names for the command line. A new repair is one file and one line here.
 REPAIRS = {
     "bedkd": AdversarialDistillation,
     "finetune": FineTuning,
+    "retrain": DropAndRetrain,
+    "continue": DropAndContinue,
 }
 
-__all__ = ["REPAIRS", "AdversarialDistillation", "FineTuning", "Repair", "Repaired"]
+__all__ = [
+    "REPAIRS",
+    "AdversarialDistillation",
+    "DropAndContinue",
+    "DropAndRetrain",
+    "FineTuning",
+    "Repair",
+    "Repaired",
+]

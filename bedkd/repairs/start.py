@@ -70,9 +70,10 @@ def before_training(case: Case, backbone: str, layers: int | None = None) -> Pre
     """
     config = case.suspect.config
     if backbone == FRESH:
+        model = copy.deepcopy(case.suspect).requires_grad_(True)
         with torch.random.fork_rng():
             torch.manual_seed(case.seed)
-            model = type(case.suspect)(copy.deepcopy(config)).to(case.suspect.device)
+            model.load_state_dict(type(model)(copy.deepcopy(config)).state_dict())
     else:
         layers = layers or config.num_hidden_layers
         model, tokenizer = load_backbone(
