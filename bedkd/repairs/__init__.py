@@ -4,6 +4,7 @@ from bedkd.repairs.base import Repair, Repaired
 from bedkd.repairs.continuing import DropAndContinue
 from bedkd.repairs.distillation import AdversarialDistillation
 from bedkd.repairs.fine_tuning import FineTuning
+from bedkd.repairs.gradient_ascent import RobustGradientAscent
 from bedkd.repairs.retraining import DropAndRetrain
 
 # Names for the command line. A new repair is one file and one line here.
@@ -12,6 +13,7 @@ REPAIRS = {
     "finetune": FineTuning,
     "retrain": DropAndRetrain,
     "continue": DropAndContinue,
+    "rga": RobustGradientAscent,
 }
 
 __all__ = [
@@ -22,4 +24,5 @@ __all__ = [
     "FineTuning",
     "Repair",
     "Repaired",
+    "RobustGradientAscent",
 ]

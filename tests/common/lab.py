@@ -23,6 +23,7 @@ DETECTOR_SIZES = {
 REPAIR_SIZES = {
     "bedkd": {"cycles": 2, "lr": 1e-3, "max_suspects": 16},
     "retrain": {"backbone": "fresh"},
+    "rga": {"epochs": 2, "lr": 1e-3},
 }
 
 
