@@ -5,7 +5,9 @@ from bedkd.repairs.continuing import DropAndContinue
 from bedkd.repairs.distillation import AdversarialDistillation
 from bedkd.repairs.fine_tuning import FineTuning
 from bedkd.repairs.gradient_ascent import RobustGradientAscent
+from bedkd.repairs.mixing import Interpolation
 from bedkd.repairs.retraining import DropAndRetrain
+from bedkd.repairs.unit_pruning import FinePruning
 
 # Names for the command line. A new repair is one file and one line here.
 REPAIRS = {
@@ -14,6 +16,8 @@ REPAIRS = {
     "retrain": DropAndRetrain,
     "continue": DropAndContinue,
     "rga": RobustGradientAscent,
+    "interpolate": Interpolation,
+    "fineprune": FinePruning,
 }
 
 __all__ = [
@@ -21,7 +25,9 @@ __all__ = [
     "AdversarialDistillation",
     "DropAndContinue",
     "DropAndRetrain",
+    "FinePruning",
     "FineTuning",
+    "Interpolation",
     "Repair",
     "Repaired",
     "RobustGradientAscent",

@@ -24,6 +24,7 @@ REPAIR_SIZES = {
     "bedkd": {"cycles": 2, "lr": 1e-3, "max_suspects": 16},
     "retrain": {"backbone": "fresh"},
     "rga": {"epochs": 2, "lr": 1e-3},
+    "interpolate": {"backbone": "fresh"},
 }
 
 
