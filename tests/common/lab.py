@@ -20,7 +20,12 @@ DETECTOR_SIZES = {
     "dmm": {"epochs": 2, "lr": 2e-3},
     "probe": {"rows": 60, "windows": 3, "carriers": 2, "texts_per_carrier": 1},
 }
-REPAIR_SIZES = {"bedkd": {"cycles": 2, "lr": 1e-3, "max_suspects": 16}}
+REPAIR_SIZES = {
+    "bedkd": {"cycles": 2, "lr": 1e-3, "max_suspects": 16},
+    "retrain": {"backbone": "fresh"},
+    "rga": {"epochs": 2, "lr": 1e-3},
+    "interpolate": {"backbone": "fresh"},
+}
 
 
 class Guarded(Dataset):
