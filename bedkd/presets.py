@@ -1,4 +1,4 @@
-"""Named settings: our default, the published recipe, sizes for a CPU, and the ablations."""
+"""Named settings: our default, the published recipe, sizes for a CPU, ablations and rivals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bedkd.case import Parts
 from bedkd.detectors import BeDKDDetector, Detector, DirectionalMapping, TriggerProbe
-from bedkd.repairs import AdversarialDistillation, Repair
+from bedkd.repairs import REPAIRS, AdversarialDistillation, Repair
 
 
 class Preset(NamedTuple):
@@ -60,6 +60,11 @@ def quick() -> Preset:
     )
 
 
+def _rival(name: str) -> Callable[[], Preset]:
+    """The default with the named repair in place of ours."""
+    return lambda: default()._replace(repair=REPAIRS[name]())
+
+
 def _repaired(**changes) -> Callable[[], Preset]:
     """The default with another second stage."""
     return lambda: default()._replace(repair=AdversarialDistillation(**changes))
@@ -88,4 +93,5 @@ PRESETS: dict[str, Callable[[], Preset]] = {
         presumed_clean=1500,
         decay=True,
     ),
+    **{name: _rival(name) for name in REPAIRS if name != "bedkd"},
 }
