@@ -122,3 +122,40 @@ def test_a_run_on_a_gpu_is_on_the_status_page():
     assert "| chapter 01 | 7 | 1 of 1 |" in said
     assert "| 6 | 1 of 2 |" in said
     assert "owed" in status_page.runs([])
+
+
+def planted(asr, racc, seconds):
+    """A defended cell as far as the comparison reads it; floor 10 %, ceiling 90 %."""
+    shares = {"asr": asr, "asr_floor": 0.1, "racc": racc, "racc_ceiling": 0.9}
+    shares |= {"cacc": 0.85, "cacc_reference": 0.86}
+    after = {key: {"value": value} for key, value in shares.items()}
+    after |= {"racc_by_class": {"1": {"value": racc}}, "racc_ceiling_by_class": {}}
+    report = {"flagged": 40, "seconds": {"repair": seconds}}
+    cell = {"dataset": "sst2", "attack": "badnets", "seed": 0, "rate": 0.2}
+    return {"cell": cell, "defended": after, "report": report, "task": {"target": 1}}
+
+
+def test_the_comparison_measures_every_method_against_retraining(monkeypatch):
+    runs = {
+        "defended-default": [planted(0.16, 0.84, 50.0)],
+        "defended-retrain": [planted(0.12, 0.86, 200.0)],
+        "defended-rga": [],
+    }
+    monkeypatch.setattr(comparison_page, "measured", lambda stage: runs.get(stage, []))
+    cells = comparison_page.compared()
+    assert list(cells) == ["SST-2, BadNets, seed 0"]
+    rows = [line.split("|")[1:-1] for line in comparison_page.summary(cells).splitlines()[4:-1]]
+    found = [[entry.strip() for entry in row] for row in rows]
+    assert found == [
+        ["`retrain`", "2.0", "4.0", "0.0", "0.0", "200", "100 %"],
+        ["**`default`**", "6.0", "6.0", "-2.0", "0.0", "50", "25 %"],
+    ]
+    row = comparison_page.repair_row("default", runs["defended-default"][0])
+    assert row[1:5] == ["16.0 (10.0)", "84.0 (90.0)", "–", "85.0 (86.0)"]
+    assert row[5:] == ["–", "50", "–"]
+
+
+def test_a_cell_without_its_yardstick_is_not_compared(monkeypatch):
+    runs = {"defended-default": [planted(0.16, 0.84, 50.0)]}
+    monkeypatch.setattr(comparison_page, "measured", lambda stage: runs.get(stage, []))
+    assert comparison_page.compared() == {}
