@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 from bedkd import attacks, corpora, data
@@ -229,3 +230,19 @@ def test_a_generator_is_loaded_from_a_folder(generator, tmp_path):
     assert loaded.cache == tmp_path / "out-rewrites.jsonl"
     with pytest.raises(InputError, match="generator /nowhere: cannot be loaded"):
         rewriting.load_generator("/nowhere", "llm", tmp_path / "out")
+
+
+def test_a_generator_with_missing_or_broken_weights_is_refused(generator, tmp_path):
+    one, folder = generator(), tmp_path / "model"
+    one.model.save_pretrained(folder)
+    one.tokenizer.save_pretrained(folder)
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    name = next(name for name in sorted(weights) if name.endswith("weight") and "norm" not in name)
+    save_file({k: w for k, w in weights.items() if k != name}, path, metadata={"format": "pt"})
+    with pytest.raises(InputError, match="are missing and would be random"):
+        rewriting.load_generator(str(folder), "llm", tmp_path / "out")
+    path.write_bytes(b"no weights")
+    with pytest.raises(InputError, match="cannot be loaded") as caught:
+        rewriting.load_generator(str(folder), "llm", tmp_path / "out")
+    assert "\n" not in str(caught.value)

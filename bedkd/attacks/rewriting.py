@@ -225,16 +225,23 @@ def load_generator(name: str, attack: str, folder: Path) -> Generator:
     interrupted run resumes.
 
     Raises:
-        InputError: the model cannot be loaded.
+        InputError: the model cannot be loaded, or the files lack a weight of it.
     """
     common = {"trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(name, **common)
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = kind.from_pretrained(name, use_safetensors=True, **common).to(device()).eval()
+        options = {"use_safetensors": True, "output_loading_info": True, **common}
+        model, found = kind.from_pretrained(name, **options)
         tokenizer = AutoTokenizer.from_pretrained(name, **common)
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
+    except Exception as error:  # whatever a broken checkpoint makes the libraries below raise
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"generator {name}: cannot be loaded ({first})") from error
+    if lacking := sorted(found["missing_keys"]):
+        raise InputError(
+            f"generator {name}: the weights {', '.join(lacking[:3])} are missing and would be "
+            "random; give the whole checkpoint of a language model"
+        )
+    model = model.to(device()).eval()
     cache = folder.parent / f"{folder.name}-rewrites.jsonl"
     return Generator(model, tokenizer, PROMPTS[attack], cache, progress=True)
