@@ -1,6 +1,13 @@
 """Detectors: which rows are poisoned, and is there a backdoor at all?"""
 
-from bedkd.detectors.base import Detection, Detector, Evidence, fdr_threshold, min_detectable
+from bedkd.detectors.base import (
+    Detection,
+    Detector,
+    Evidence,
+    fdr_threshold,
+    flag_by_fpr,
+    min_detectable,
+)
 from bedkd.detectors.bedkd import BeDKDDetector
 from bedkd.detectors.content import Content
 from bedkd.detectors.directional_mapping import DirectionalMapping
@@ -29,5 +36,6 @@ __all__ = [
     "TriggerProbe",
     "Wording",
     "fdr_threshold",
+    "flag_by_fpr",
     "min_detectable",
 ]
