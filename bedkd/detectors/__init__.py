@@ -14,6 +14,7 @@ from bedkd.detectors.directional_mapping import DirectionalMapping
 from bedkd.detectors.given import Given
 from bedkd.detectors.trigger_probe import TriggerProbe
 from bedkd.detectors.wording import Wording
+from bedkd.detectors.zscore import ZScore
 
 # Names for the command line. A new detector is one file and one line here.
 DETECTORS = {
@@ -22,6 +23,7 @@ DETECTORS = {
     "content": Content,
     "wording": Wording,
     "probe": TriggerProbe,
+    "zscore": ZScore,
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Given",
     "TriggerProbe",
     "Wording",
+    "ZScore",
     "fdr_threshold",
     "flag_by_fpr",
     "min_detectable",
