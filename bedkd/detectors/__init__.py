@@ -12,6 +12,7 @@ from bedkd.detectors.bedkd import BeDKDDetector
 from bedkd.detectors.content import Content
 from bedkd.detectors.directional_mapping import DirectionalMapping
 from bedkd.detectors.given import Given
+from bedkd.detectors.mahalanobis import Mahalanobis
 from bedkd.detectors.trigger_probe import TriggerProbe
 from bedkd.detectors.wording import Wording
 from bedkd.detectors.zscore import ZScore
@@ -24,6 +25,7 @@ DETECTORS = {
     "wording": Wording,
     "probe": TriggerProbe,
     "zscore": ZScore,
+    "mahalanobis": Mahalanobis,
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "DirectionalMapping",
     "Evidence",
     "Given",
+    "Mahalanobis",
     "TriggerProbe",
     "Wording",
     "ZScore",
