@@ -13,6 +13,7 @@ from bedkd.detectors.content import Content
 from bedkd.detectors.directional_mapping import DirectionalMapping
 from bedkd.detectors.given import Given
 from bedkd.detectors.mahalanobis import Mahalanobis
+from bedkd.detectors.strip import Strip
 from bedkd.detectors.trigger_probe import TriggerProbe
 from bedkd.detectors.wording import Wording
 from bedkd.detectors.zscore import ZScore
@@ -26,6 +27,7 @@ DETECTORS = {
     "probe": TriggerProbe,
     "zscore": ZScore,
     "mahalanobis": Mahalanobis,
+    "strip": Strip,
 }
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Evidence",
     "Given",
     "Mahalanobis",
+    "Strip",
     "TriggerProbe",
     "Wording",
     "ZScore",
