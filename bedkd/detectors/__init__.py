@@ -13,6 +13,7 @@ from bedkd.detectors.content import Content
 from bedkd.detectors.directional_mapping import DirectionalMapping
 from bedkd.detectors.given import Given
 from bedkd.detectors.mahalanobis import Mahalanobis
+from bedkd.detectors.pd import LogOddsShift
 from bedkd.detectors.strip import Strip
 from bedkd.detectors.trigger_probe import TriggerProbe
 from bedkd.detectors.wording import Wording
@@ -28,6 +29,7 @@ DETECTORS = {
     "zscore": ZScore,
     "mahalanobis": Mahalanobis,
     "strip": Strip,
+    "pd": LogOddsShift,
 }
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "DirectionalMapping",
     "Evidence",
     "Given",
+    "LogOddsShift",
     "Mahalanobis",
     "Strip",
     "TriggerProbe",
