@@ -10,6 +10,7 @@ from bedkd.detectors.base import (
 )
 from bedkd.detectors.bedkd import BeDKDDetector
 from bedkd.detectors.content import Content
+from bedkd.detectors.cube import Cube
 from bedkd.detectors.directional_mapping import DirectionalMapping
 from bedkd.detectors.given import Given
 from bedkd.detectors.mahalanobis import Mahalanobis
@@ -30,12 +31,14 @@ DETECTORS = {
     "mahalanobis": Mahalanobis,
     "strip": Strip,
     "pd": LogOddsShift,
+    "cube": Cube,
 }
 
 __all__ = [
     "DETECTORS",
     "BeDKDDetector",
     "Content",
+    "Cube",
     "Detection",
     "Detector",
     "DirectionalMapping",
