@@ -9,6 +9,7 @@ from bedkd.detectors.base import (
     min_detectable,
 )
 from bedkd.detectors.bedkd import BeDKDDetector
+from bedkd.detectors.bki import KeywordIdentification
 from bedkd.detectors.content import Content
 from bedkd.detectors.cube import Cube
 from bedkd.detectors.directional_mapping import DirectionalMapping
@@ -32,6 +33,7 @@ DETECTORS = {
     "strip": Strip,
     "pd": LogOddsShift,
     "cube": Cube,
+    "bki": KeywordIdentification,
 }
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "DirectionalMapping",
     "Evidence",
     "Given",
+    "KeywordIdentification",
     "LogOddsShift",
     "Mahalanobis",
     "Strip",
