@@ -16,6 +16,7 @@ from bedkd.detectors.directional_mapping import DirectionalMapping
 from bedkd.detectors.given import Given
 from bedkd.detectors.mahalanobis import Mahalanobis
 from bedkd.detectors.pd import LogOddsShift
+from bedkd.detectors.rap import Rap
 from bedkd.detectors.strip import Strip
 from bedkd.detectors.trigger_probe import TriggerProbe
 from bedkd.detectors.wording import Wording
@@ -34,6 +35,7 @@ DETECTORS = {
     "pd": LogOddsShift,
     "cube": Cube,
     "bki": KeywordIdentification,
+    "rap": Rap,
 }
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "KeywordIdentification",
     "LogOddsShift",
     "Mahalanobis",
+    "Rap",
     "Strip",
     "TriggerProbe",
     "Wording",
