@@ -82,3 +82,13 @@ def as_read(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> s
         return text
     found = tokenizer(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
     return text[: max((end for _, end in found["offset_mapping"]), default=0)]
+
+
+def leave_one_out(text: str, tokenizer: PreTrainedTokenizerBase | None = None) -> list[str]:
+    """The text without each of its pieces in turn, in their order.
+
+    >>> leave_one_out("a fine film")
+    ['fine film', 'a film', 'a fine']
+    """
+    pieces, spaced = split(text, tokenizer), is_spaced(text)
+    return [join(pieces[:i] + pieces[i + 1 :], spaced) for i in range(len(pieces))]

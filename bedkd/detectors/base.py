@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from scipy.stats import false_discovery_control
+from scipy.stats import betabinom, false_discovery_control
 
 from bedkd.case import Case
+from bedkd.errors import InputError
 from bedkd.run import Run
 
 
@@ -164,6 +165,112 @@ def too_few(null: int, rows: int, fdr: float, min_flagged: int = 1) -> list[str]
             f"of poisoned rows could be noticed; it takes at least {needed}"
         ]
     return []
+
+
+def _rank(null: int, fpr: float) -> int:
+    """Which of M sorted null scores is the conformal (1 − fpr) quantile, counted from 1."""
+    return math.ceil(round((null + 1) * (1 - fpr), 9))  # 20 · 0.95 is not exactly 19
+
+
+def flag_by_fpr(
+    scores: np.ndarray,
+    null: np.ndarray,
+    fpr: float,
+    *,
+    min_flagged: int = 16,
+    level: float = 0.01,
+    details: dict | None = None,
+) -> Detection:
+    """Flag what scores higher than all but a share ``fpr`` of trusted rows, as the rivals of this
+    method do, and say whether so many would be flagged without a backdoor.
+
+    The threshold is the k-th smallest of M trusted scores, k = ⌈(M + 1)(1 − fpr)⌉: a clean row
+    like the trusted ones lies above it with probability (M + 1 − k) / (M + 1) ≤ fpr. How many of N
+    clean rows do is beta-binomial with parameters N, M − k + 1, k, since the threshold itself was
+    drawn; the p-value is its tail. It knows of one threshold for all rows, not of copies: rows that
+    are alike, or unlike the trusted ones for another reason than a trigger, make it too small.
+
+    Args:
+        scores: (N,), larger is more suspicious.
+        null: (M,) scores of trusted rows that the detector was not fitted on, M ≥ k.
+        fpr: share of clean rows that may be flagged, 0 to 1; larger flags more.
+        min_flagged: minimum number of flagged rows for the verdict "backdoored".
+        level: largest p-value for that verdict.
+        details: the method's own figures.
+
+    Example:
+        >>> found = flag_by_fpr(np.arange(100.0), np.arange(19.0), fpr=0.05)
+        >>> found.threshold, int(found.flagged.sum()), round(found.p_value, 3)
+        (18.0, 81, 0.0)
+    """
+    rank = _rank(len(null), fpr)
+    threshold = float(np.sort(null)[rank - 1])
+    flagged = scores > threshold
+    count = int(flagged.sum())
+    p_value = float(betabinom.sf(count - 1, len(scores), len(null) - rank + 1, rank))
+    p_value = min(max(p_value, 0.0), 1.0)  # rounding leaves it a little outside
+    bad = p_value <= level and count >= min_flagged
+    return Detection(scores, flagged, threshold, bad, p_value, details=details or {})
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What published detectors have in common here: a score a row, and :func:`flag_by_fpr`.
+
+    A method is a subclass with :meth:`score`, and with :meth:`null_rows` where it trains on
+    trusted rows.
+
+    Attributes:
+        fpr: share of clean rows that may be flagged, 0 to 1; larger flags more.
+        min_flagged: minimum number of flagged rows for the verdict "backdoored".
+    """
+
+    fpr: float = 0.05
+    min_flagged: int = 16
+
+    def __post_init__(self):
+        if not 0 < self.fpr < 1:
+            raise InputError(f"fpr={self.fpr}: give a share between 0 and 1, such as 0.05")
+        if self.min_flagged < 1:
+            raise InputError(f"min_flagged={self.min_flagged}: give at least 1")
+
+    def score(self, case: Case, run: Run) -> tuple[np.ndarray, np.ndarray, dict]:
+        """Scores of the untrusted rows, (N,), and of trusted rows, (M,), with JSON figures."""
+        raise NotImplementedError
+
+    def null_rows(self, case: Case) -> int:
+        """M, the number of trusted rows that say what clean rows look like."""
+        return len(case.divided.all)
+
+    def missing(self, case: Case) -> list[str]:
+        """Why no scores of this case could be enough; known before any long work."""
+        null, rows = self.null_rows(case), len(case.untrusted)
+        if rows < self.min_flagged:
+            return [f"{rows} untrusted rows: a verdict needs {self.min_flagged} flagged; give more"]
+        if _rank(null, self.fpr) > null:
+            least = math.ceil(round(1 / self.fpr, 9)) - 1
+            return [
+                f"{null} trusted rows to compare with: no threshold has a false positive rate of "
+                f"{self.fpr:g}; it takes at least {least}"
+            ]
+        return []
+
+    def detect(self, case: Case, run: Run = Run()) -> Detection:
+        """Score all rows, then flag by the trusted ones."""
+        if missing := self.missing(case):
+            return Detection.undecided(case, missing)
+        scores, null, details = self.score(case, run)
+        return flag_by_fpr(scores, null, self.fpr, min_flagged=self.min_flagged, details=details)
+
+
+def at_least(one: float, **options: float) -> None:
+    """
+    Raises:
+        InputError: one of the options is smaller than ``one``.
+    """
+    for name, value in options.items():
+        if value < one:
+            raise InputError(f"{name}={value}: give at least {one:g}")
 
 
 @dataclass(frozen=True)

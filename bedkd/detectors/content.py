@@ -74,26 +74,7 @@ class Content:
     def evidence(self, case: Case) -> Evidence:
         """What the content of every row says, trusted rows by a classifier that did not see
         them."""
-        labels, features = case.trusted_labels, case.trusted_embeddings
-        parts = folds(case.divided.all["text"][:], labels, case.seed)
-        search = GridSearchCV(
-            LogisticRegression(max_iter=2000),
-            {"C": np.logspace(-1, 3, 9)},
-            scoring="neg_log_loss",
-            cv=parts,
-        ).fit(features, labels)
-        unseen = cross_val_predict(
-            search.best_estimator_, features, labels, cv=parts, method="predict_proba"
-        )
-        answers = search.predict_proba(case.embeddings)
-        column = {label: k for k, label in enumerate(search.classes_)}
-
-        def against(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
-            # A label that no trusted row has is one the content never supports.
-            pairs = zip(probabilities, given, strict=True)
-            return -log_odds(np.array([p[column[y]] if y in column else 0.0 for p, y in pairs]))
-
-        return Evidence.of(against(answers, case.labels), against(unseen, labels))
+        return Evidence.of(*against_label(case, case.embeddings, case.trusted_embeddings))
 
     def detect(self, case: Case, run: Run = Run()) -> Detection:
         """Flag rows whose content does not support their label: label errors too."""
@@ -104,3 +85,37 @@ class Content:
         flagged = found.flag(self.fdr)
         enough = int(flagged.sum()) >= self.min_flagged
         return Detection(found.untrusted, flagged, found.threshold(self.fdr), enough)
+
+
+def against_label(
+    case: Case, untrusted: np.ndarray, trusted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log-odds against the given label, by a logistic regression on trusted rows' features.
+
+    Args:
+        untrusted: features of the untrusted rows, (N, D).
+        trusted: those of the trusted rows in the order of ``case.divided.all``, (M, D).
+
+    Returns:
+        (N,) and, by classifiers that did not see the row, (M,).
+    """
+    labels = case.trusted_labels
+    parts = folds(case.divided.all["text"][:], labels, case.seed)
+    search = GridSearchCV(
+        LogisticRegression(max_iter=2000),
+        {"C": np.logspace(-1, 3, 9)},
+        scoring="neg_log_loss",
+        cv=parts,
+    ).fit(trusted, labels)
+    unseen = cross_val_predict(
+        search.best_estimator_, trusted, labels, cv=parts, method="predict_proba"
+    )
+    answers = search.predict_proba(untrusted)
+    column = {label: k for k, label in enumerate(search.classes_)}
+
+    def against(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+        # A label that no trusted row has is one the content never supports.
+        pairs = zip(probabilities, given, strict=True)
+        return -log_odds(np.array([p[column[y]] if y in column else 0.0 for p, y in pairs]))
+
+    return against(answers, case.labels), against(unseen, labels)
