@@ -1,9 +1,10 @@
-"""What goes into layers of a model at the real tokens of some rows."""
+"""What goes into layers of a model at the tokens of some rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -15,28 +16,29 @@ from bedkd.training.forward import ask
 def token_inputs(
     model: PreTrainedModel, layers: Sequence[nn.Linear], rows: EncodedTexts
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield (index of the layer, its inputs (tokens, width)), batch by batch, without padding.
+    """Yield (index of the layer, its inputs (tokens, width)), batch by batch.
 
-    ``model`` must be in evaluation mode. Every process sees all rows: a prediction's rows are
-    shared out, what is measured here is not.
+    ``model`` must be in evaluation mode. Rows of one length share a batch, so that there is no
+    padding, nor the two trial passes with which :func:`bedkd.training.forward.ask` finds out what
+    padding does. Every process sees all rows: predictions are shared out, this is not.
     """
     seen: list[tuple[int, Tensor]] = []
-    mask: list[Tensor] = []  # of the pass that is under way
 
-    def before(module, args, kwargs):
-        mask[:] = [kwargs["attention_mask"].bool()]
+    def before(number: int, args: tuple) -> None:
+        seen.append((number, args[0].flatten(0, -2)))
 
-    hooks = [model.register_forward_pre_hook(before, with_kwargs=True)]
-    for k, layer in enumerate(layers):
-        hooks.append(
-            layer.register_forward_pre_hook(lambda _, args, k=k: seen.append((k, args[0][mask[0]])))
-        )
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, args, number=number: before(number, args))
+        for number, layer in enumerate(layers)
+    ]
     try:
-        for indices in rows.by_length(64):
-            with torch.no_grad():
-                ask(model, rows.batch(indices, model.device))
-            yield from seen
-            seen.clear()
+        for length in np.unique(rows.lengths):
+            same = np.flatnonzero(rows.lengths == length)
+            for start in range(0, len(same), 64):
+                with torch.no_grad():
+                    ask(model, rows.batch(same[start : start + 64], model.device))
+                yield from seen
+                seen.clear()
     finally:
         for hook in hooks:
             hook.remove()
