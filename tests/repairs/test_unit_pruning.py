@@ -36,6 +36,13 @@ def test_exactly_the_stated_share_is_gone_and_nothing_else(owner, given):
     assert zeros < 0.15 * sum(w.numel() for w in made.model.parameters())
 
 
+def test_units_stay_away_whatever_their_activation_makes_of_zero(case, given):
+    for layer in case.model.bert.encoder.layer:
+        layer.intermediate.intermediate_act_fn = torch.nn.Sigmoid()
+    for layer in feed_forward_layers(REPAIR.repair(case, given).model):
+        assert gone(layer).sum() == 16
+
+
 def test_a_dormant_unit_goes_first_however_large_its_weights(owner, given, trusted):
     """Unit 5 never answers but is read with huge weights; unit 7 answers loudly through small and
     negative ones, which pruning by the value of weights would take first."""
