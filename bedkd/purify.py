@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -30,6 +32,7 @@ class Purified:
         repaired: what the repair made, None if there was nothing to do.
         outcome: the model before and after the repair, None without one.
         seconds: wall-clock by stage.
+        cpu_seconds: processor time by stage, which other work on the machine does not change.
         warnings: what a careful reader should know.
     """
 
@@ -40,6 +43,7 @@ class Purified:
     repaired: Repaired | None
     outcome: Outcome | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -90,6 +94,7 @@ class Purified:
             "repair": {} if made is None else made.details,
             "outcome": None if self.outcome is None else self.outcome.to_dict(),
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "warnings": self.warnings,
             "seed": self.case.seed,
             "max_length": self.case.max_length,
@@ -136,26 +141,41 @@ def purify(
     """
     if run.folder is not None:
         run.claim(**case.hashes, detector=repr(detector), repair=f"{repair!r} {force}")
-    start, seconds = time.perf_counter(), {}
+    clock = Clock()
     if found is None:
-        found, warnings = detect(case, detector, run)
-        seconds["detection"] = time.perf_counter() - start
+        with clock.stage("detection"):
+            found, warnings = detect(case, detector, run)
     else:
         warnings = warnings_of(case)
     made = outcome = None
     if not found.cannot_tell and (found.is_backdoored or force):
         if not found.is_backdoored:
             warnings.append("forced: without evidence, on the rows with the highest scores")
-        start = time.perf_counter()
-        made = repair.repair(case, found, run)
-        seconds["repair"] = time.perf_counter() - start
-        start = time.perf_counter()
-        outcome = compare(case, found, made)
-        seconds["outcome"] = time.perf_counter() - start
+        with clock.stage("repair"):
+            made = repair.repair(case, found, run)
+        with clock.stage("outcome"):
+            outcome = compare(case, found, made)
         warnings += outcome.warnings
         if found.is_backdoored:
             warnings += _several_labels(case.labels[made.rows])
-    return Purified(case, detector, repair, found, made, outcome, seconds, warnings)
+    times = clock.seconds, clock.cpu_seconds
+    return Purified(case, detector, repair, found, made, outcome, *times, warnings)
+
+
+class Clock:
+    """Wall-clock and processor time by stage."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside."""
+        start = time.perf_counter(), time.process_time()
+        yield
+        self.seconds[name] = time.perf_counter() - start[0]
+        self.cpu_seconds[name] = time.process_time() - start[1]
 
 
 def detect(case: Case, detector: Detector, run: Run = Run()) -> tuple[Detection, list[str]]:

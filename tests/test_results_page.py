@@ -130,7 +130,7 @@ def planted(asr, racc, seconds):
     shares |= {"cacc": 0.85, "cacc_reference": 0.86}
     after = {key: {"value": value} for key, value in shares.items()}
     after |= {"racc_by_class": {"1": {"value": racc}}, "racc_ceiling_by_class": {}}
-    report = {"flagged": 40, "seconds": {"repair": seconds}}
+    report = {"flagged": 40, "cpu_seconds": {"repair": seconds}}
     cell = {"dataset": "sst2", "attack": "badnets", "seed": 0, "rate": 0.2}
     return {"cell": cell, "defended": after, "report": report, "task": {"target": 1}}
 

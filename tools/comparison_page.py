@@ -52,8 +52,9 @@ ASR should come down to its *floor*, RACC and the accuracy on triggered rows of 
 up to their *ceilings*: what a model of the same kind says that was trained without poison. A low
 ASR with a low target class is an inverted backdoor. *FTR* is the share of rows that a *near*
 trigger sends to the target, other rare words or half of the sentence, which should do nothing
-(in brackets: the unpoisoned model). Seconds are of the repair alone, on one core; detection comes
-before, and is the same for all. Memory is what the repair needs beyond what was in use.
+(in brackets: the unpoisoned model). Seconds are processor time of the repair alone, on one core;
+detection comes before, and is the same for all. Memory is what the repair needs beyond what was in
+use.
 
 """
 DETECTED = """\
@@ -106,7 +107,7 @@ def repair_row(preset: str, record: dict) -> list[str]:
     row.append(beside(share(after, "cacc"), share(after, "cacc_reference")))
     ftr = record.get("ftr")
     row.append(beside(share(ftr, "purified"), share(ftr, "reference")) if ftr else "–")
-    row.append(f"{record['report']['seconds'].get('repair', 0):.0f}")
+    row.append(f"{record['report']['cpu_seconds'].get('repair', 0):.0f}")
     memory = record.get("peak_mb", {}).get("repair")
     return [*row, "–" if memory is None else f"{memory:.0f}"]
 
@@ -115,7 +116,7 @@ def summary(cells: dict[str, dict[str, dict]]) -> str:
     """Means over the cells that have every method which is named."""
     methods = [m for m in (*OURS, *RIVALS) if all(m in records for records in cells.values())]
     header = ["repair", "ASR above floor", "RACC below ceiling", "RACC against retrain"]
-    header += ["clean accuracy against retrain", "seconds", "of retrain's"]
+    header += ["clean accuracy against retrain", "CPU s", "of retrain's"]
     rows = []
     for method in methods:
         pairs = [(records[method], records[YARDSTICK]) for records in cells.values()]
@@ -126,7 +127,7 @@ def summary(cells: dict[str, dict[str, dict]]) -> str:
             below.append(100 * (share(after, "racc_ceiling") - share(after, "racc")))
             racc.append(100 * (share(after, "racc") - share(yard, "racc")))
             cacc.append(100 * (share(after, "cacc") - share(yard, "cacc")))
-            spent = [r["report"]["seconds"]["repair"] for r in (ours, theirs)]
+            spent = [r["report"]["cpu_seconds"]["repair"] for r in (ours, theirs)]
             seconds.append(spent[0])
             part.append(100 * spent[0] / spent[1])
         name = f"**`{method}`**" if method in OURS else f"`{method}`"
@@ -140,7 +141,7 @@ def summary(cells: dict[str, dict[str, dict]]) -> str:
 def repairs() -> str:
     cells = compared()
     header = ["repair", "ASR (floor)", "RACC (ceiling)", "target class (ceiling)"]
-    header += ["CACC (reference)", "FTR (reference)", "seconds", "MB"]
+    header += ["CACC (reference)", "FTR (reference)", "CPU s", "MB"]
     said = REPAIRED + (summary(cells) if cells else "")
     for name, records in cells.items():
         rows = [repair_row(m, records[m]) for m in (*OURS, *RIVALS) if m in records]
@@ -164,7 +165,7 @@ def detectors() -> str:
         rows = []
         for name, record in records.items():
             quality, report = record["detection"], record["report"]
-            verdict, seconds = report["verdict"], f"{record['costs']['seconds']:.0f}"
+            verdict, seconds = report["verdict"], f"{record['costs']['cpu_seconds']:.0f}"
             p = report["p_value"]
             p = "–" if p is None else f"{p:.2g}"
             if quality["auroc"] is None:
@@ -176,7 +177,7 @@ def detectors() -> str:
         if rows:
             header = ["detector", "rows", "AUROC", "caught, %", "wrongly, %", "verdict", "p"]
             rows.sort(key=lambda row: -float(row[2]))
-            said += f"### {cell}\n\n" + table([*header, "seconds"], rows) + "\n"
+            said += f"### {cell}\n\n" + table([*header, "CPU s"], rows) + "\n"
     if honest:
         said += HONEST + table(["model", "detector", "verdict", "p", "flagged"], honest) + "\n"
     return said

@@ -1,10 +1,11 @@
-"""A backdoor behind the 128th token, found and taken out with the default commands.
+"""A backdoor behind the 128th token, found and taken out with the commands of the README.
 
     python tools/long_documents.py
 
 Documents of 270 words, put together from the embedded reviews, a rare word at a random place of
 every fifth, a victim that reads 512 tokens. Everything is done by the command line, as its user
-would. Writes ``results/checks/long-documents.json``; a quarter of an hour on one core.
+would, with the presets ``quick`` and ``default``. Writes ``results/checks/long-documents.json``;
+half an hour on one core.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def main() -> None:
     source = data.load("reviews", train=6000, dev=2000, test=2000, seed=SEED)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        for number, (split, count) in enumerate({"train": 640, "dev": 240, "test": 200}.items()):
+        for number, (split, count) in enumerate({"train": 640, "dev": 960, "test": 200}.items()):
             data.write(documents(source[split], count, number), f"{split}-clean.csv")
         bedkd("poison", "--data", folder, "--attack", "badnets", "--output", "poisoned")
         size = ("--layers", "1", "--max-length", "512", "--epochs", "4", "--batch-size", "16")
@@ -68,18 +69,18 @@ def main() -> None:
         held = ("--trusted", "poisoned/dev-clean.csv", "--untrusted", "poisoned/train.csv")
         judged = ("--poisoned", "poisoned/test-poison.csv", "--clean", "poisoned/test-clean.csv")
         judged += ("--triggered", "poisoned/test-triggered.csv", "--reference-model", "reference")
-        found = {
-            "before": bedkd("evaluate", "--model", "victim", *judged),
-            "purify": bedkd("purify", "--model", "victim", *held, "--output", "purified"),
-            "after": bedkd("evaluate", "--model", "purified", *judged),
-            "read at 128": bedkd(
-                *("detect", "--model", "victim", *held, "--max-length", "128"),
-                *("--output", "scores.csv"),
-            ),
-        }
-        del found["purify"]["repair_rows"]
         made = report.provenance("python tools/long_documents.py", seed=SEED, backbone="minilm")
-        write_json({**made, "words": WORDS, **found}, OUTPUT)
+        made |= {"words": WORDS, "before": bedkd("evaluate", "--model", "victim", *judged)}
+        cut = ("--max-length", "128", "--output", "scores.csv")
+        made["read at 128"] = bedkd("detect", "--model", "victim", *held, *cut)
+        for preset in ("quick", "default"):
+            done = bedkd(
+                "purify", "--model", "victim", *held, "--config", preset, "--output", preset
+            )
+            del done["repair_rows"]
+            after = bedkd("evaluate", "--model", preset, *judged)
+            made[preset] = {"purify": done, "after": after}
+            write_json(made, OUTPUT)
 
 
 if __name__ == "__main__":

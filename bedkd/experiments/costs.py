@@ -18,8 +18,8 @@ EVERY = 0.05
 class Costs:
     """Seconds and peak memory of a block.
 
-    ``seconds`` is wall-clock; ``peak_mb`` the largest growth in megabytes of the process's resident
-    memory, or on a CUDA device of the memory allocated there. Memory that earlier work has freed
+    ``seconds`` is wall-clock, ``cpu_seconds`` processor time; ``peak_mb`` the largest growth in
+    megabytes of the process's resident memory, or on a CUDA device of the memory allocated there. Memory that earlier work has freed
     and the process has kept does not count as growth: methods are compared in processes of equal
     history.
 
@@ -36,7 +36,7 @@ class Costs:
         self.process, self.peak, self.done = psutil.Process(), 0, threading.Event()
         if self.cuda:
             torch.cuda.reset_peak_memory_stats(device())
-        self.before, self.start = self._now(), time.perf_counter()
+        self.before, self.start = self._now(), (time.perf_counter(), time.process_time())
         self.watcher = threading.Thread(target=self._watch, daemon=True)
         self.watcher.start()
         return self
@@ -47,7 +47,8 @@ class Costs:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.seconds = time.perf_counter() - self.start
+        self.seconds = time.perf_counter() - self.start[0]
+        self.cpu_seconds = time.process_time() - self.start[1]
         self.done.set()
         self.watcher.join()
         self.peak = max(self.peak, self._now())
@@ -55,7 +56,7 @@ class Costs:
 
     def to_dict(self) -> dict:
         """As a JSON object."""
-        return {"seconds": self.seconds, "peak_mb": self.peak_mb}
+        return {k: getattr(self, k) for k in ("seconds", "cpu_seconds", "peak_mb")}
 
     def _watch(self) -> None:
         while not self.done.wait(EVERY):

@@ -106,6 +106,7 @@ def defend(
         run = Run(progress=progress)
         purified = purify(given, chosen.detector, chosen.repair, found=found, run=run)
     purified.seconds["detection"] = spent["seconds"]
+    purified.cpu_seconds["detection"] = spent["cpu_seconds"]
     return {
         **header(cell, command(cell, preset, rows_from, conditions)),
         "task": _manifest_summary(built),
@@ -193,6 +194,7 @@ def evaluate_clean_model(cell: Cell, preset: str = "default", *, progress: bool 
     run = Run(progress=progress)
     purified = purify(given, chosen.detector, chosen.repair, found=found, run=run)
     purified.seconds["detection"] = spent["seconds"]
+    purified.cpu_seconds["detection"] = spent["cpu_seconds"]
 
     def accuracy(judged: PreTrainedModel) -> dict:
         length = cell.training.max_length
