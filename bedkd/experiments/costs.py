@@ -19,9 +19,9 @@ class Costs:
     """Seconds and peak memory of a block.
 
     ``seconds`` is wall-clock, ``cpu_seconds`` processor time; ``peak_mb`` the largest growth in
-    megabytes of the process's resident memory, or on a CUDA device of the memory allocated there. Memory that earlier work has freed
-    and the process has kept does not count as growth: methods are compared in processes of equal
-    history.
+    megabytes of the process's resident memory, or on a CUDA device of the memory allocated there.
+    Memory that earlier work has freed and the process has kept does not count as growth: methods
+    are compared in processes of equal history.
 
     Example:
         >>> with Costs() as costs:
