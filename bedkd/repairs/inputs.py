@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -35,8 +36,10 @@ def token_inputs(
         for length in np.unique(rows.lengths):
             same = np.flatnonzero(rows.lengths == length)
             for start in range(0, len(same), 64):
+                batch = rows.batch(same[start : start + 64], model.device)
+                unpadded = {name: value[:, :length] for name, value in batch.inputs.items()}
                 with torch.no_grad():
-                    ask(model, rows.batch(same[start : start + 64], model.device))
+                    ask(model, replace(batch, inputs=unpadded))
                 yield from seen
                 seen.clear()
     finally:

@@ -60,9 +60,9 @@ class MaximumEntropy:
         ['entropy', 'fine-tuning']
     """
 
-    entropy_epochs: int = 3
+    entropy_epochs: int = 5
     epochs: int = 5
-    lr: float = 1e-4
+    lr: float = 2e-4
     batch_size: int = 32
 
     def __post_init__(self):

@@ -118,7 +118,7 @@ class FinePruning:
         {'units': 1536, 'pruned': 384}
     """
 
-    pruned: float = 0.5
+    pruned: float = 0.9
     epochs: int = 5
     lr: float = 1e-4
     batch_size: int = 32
