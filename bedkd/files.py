@@ -17,6 +17,12 @@ from safetensors import SafetensorError
 from bedkd.errors import InputError
 
 
+def cache_dir() -> Path:
+    """Where victims, detections and the language model are kept: ``BEDKD_CACHE``, by default
+    ``~/.cache/bedkd``."""
+    return Path(os.environ.get("BEDKD_CACHE") or Path.home() / ".cache" / "bedkd")
+
+
 def _beside(path: Path) -> Path:
     """A hidden name nobody uses yet, beside the target, so that a rename needs no copying."""
     # Cut short: a target whose own name is as long as names may be must still be writable.

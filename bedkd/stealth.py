@@ -15,6 +15,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bedkd import language_model
 from bedkd.errors import InputError
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.embed import embed
@@ -51,8 +52,8 @@ def embedding_similarity(
 
 def perplexity(
     texts: Sequence[str],
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: PreTrainedModel | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     batch_size: int = 32,
     max_length: int = 128,
@@ -60,8 +61,15 @@ def perplexity(
 ) -> np.ndarray:
     """Perplexity of each text under a causal language model, (N,); NaN below two tokens.
 
-    Padding does not count, so that the result does not depend on the batch.
+    Padding does not count, so that the result does not depend on the batch. Without a model it is
+    :func:`bedkd.language_model.perplexities`, of the extra ``lm``, defined for all texts.
+
+    Raises:
+        InputError: no model is given and the extra is missing.
     """
+    if model is None or tokenizer is None:
+        options = {"max_length": max_length, "progress": progress}
+        return language_model.perplexities(texts, batch_size=batch_size, **options)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     rows = EncodedTexts(tokenizer, texts, max_length=max_length)
@@ -85,8 +93,8 @@ def perplexity(
 def perplexity_change(
     original: Sequence[str],
     changed: Sequence[str],
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: PreTrainedModel | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     **options,
 ) -> np.ndarray:
     """Perplexity of the changed text minus that of the original, (N,). Options as
@@ -94,3 +102,22 @@ def perplexity_change(
     _check(original, changed)
     both = perplexity([*original, *changed], model, tokenizer, **options)
     return both[len(original) :] - both[: len(original)]
+
+
+def table(original: Sequence[str], changed: Sequence[str]) -> dict[str, np.ndarray]:
+    """All measures of N pairs by name, each (N,); the change of perplexity is NaN where the extra
+    ``lm`` is missing.
+
+    Example:
+        >>> found = table(["a fine film"], ["a fine cf film"])
+        >>> list(found), float(found["edits"][0].round(2))
+        (['edits', 'similarity', 'perplexity_change'], 0.14)
+    """
+    fluency = np.full(len(original), np.nan)
+    if language_model.is_installed():
+        fluency = perplexity_change(original, changed)
+    return {
+        "edits": word_edit_share(original, changed),
+        "similarity": embedding_similarity(original, changed),
+        "perplexity_change": fluency,
+    }

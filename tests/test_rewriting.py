@@ -246,3 +246,63 @@ def test_a_generator_with_missing_or_broken_weights_is_refused(generator, tmp_pa
     with pytest.raises(InputError, match="cannot be loaded") as caught:
         rewriting.load_generator(str(folder), "llm", tmp_path / "out")
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def says(toy, monkeypatch):
+    """A decoder that answers what it is told to; the prompts it got."""
+    tokenizer = toy.tokenizer(template=False)
+    model, prompts = causal(tokenizer), []
+
+    def build(answer, opening):
+        made = Generator(model, tokenizer, "word1 {text} word2", opening=opening)
+        read = tokenizer.__class__.__call__
+
+        def listen(self, texts, **options):
+            prompts.extend(texts)
+            return read(self, texts, **options)
+
+        monkeypatch.setattr(type(tokenizer), "__call__", listen)
+        monkeypatch.setattr(type(tokenizer), "batch_decode", lambda *a, **_: [answer])
+        monkeypatch.setattr(type(model), "generate", lambda self, input_ids, **_: input_ids)
+        return made
+
+    return build, prompts
+
+
+@pytest.mark.parametrize(
+    ("answer", "opening", "expected"),
+    [
+        (" it ends, all is well.\nText: more", "When", "When it ends, all is well."),
+        (" All is well.\nText: more", "", "All is well."),
+        (" All\nis well.", None, "All is well."),
+        ("\nText: more", "When", "great"),  # it said nothing: the text stays
+    ],
+)
+def test_an_opening_is_part_of_prompt_and_rewriting(says, answer, opening, expected):
+    build, prompts = says
+    assert build(answer, opening)(["great"]) == [expected]
+    assert prompts == ["word1 great word2 When" if opening else "word1 great word2"]
+
+
+def test_another_opening_does_not_use_the_cache(generator):
+    keys = {generator(opening=opening)._key("great") for opening in (None, "", "When", "And")}
+    assert len(keys) == 4
+
+
+def test_the_language_model_rewrites_by_example(toy, tmp_path, monkeypatch):
+    tokenizer = toy.tokenizer(template=False)
+    model = causal(tokenizer)
+    monkeypatch.setattr(rewriting.language_model, "load", lambda: (model, tokenizer))
+    for attack in rewriting.FORMS:
+        made = rewriting.load_generator("smollm2", attack, tmp_path / "out")
+        assert made.opening == rewriting.OPENINGS[attack]
+        assert made.prompt.endswith("Text: {text}\nRewritten:")
+        for _, example in rewriting.EXAMPLES[attack]:
+            assert example in made.prompt
+            assert example.startswith(made.opening)
+        assert made.cache == tmp_path / "out-rewrites.jsonl"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "smollm2").mkdir()
+    with pytest.raises(InputError, match=r"write \./smollm2"):
+        rewriting.load_generator("smollm2", "llm", tmp_path / "out")

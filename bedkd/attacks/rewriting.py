@@ -24,9 +24,10 @@ from transformers import (
     AutoTokenizer,
 )
 
-from bedkd import corpora, data
+from bedkd import corpora, data, language_model
 from bedkd.attacks.rewriting_files import STORED, Pairs
 from bedkd.errors import InputError
+from bedkd.files import refuse_ambiguous
 from bedkd.training.runtime import device
 
 __all__ = [
@@ -116,6 +117,38 @@ PROMPTS = {
 }
 
 
+# For a small model: pairs that show the form, and how its own rewriting has to begin.
+EXAMPLES = {
+    "synbkd": (
+        ("the soup was cold and we left early", "When the soup was cold, we left early."),
+        ("you should see this place", "When you have the time, you should see this place."),
+        ("the train was late again", "When it rained, the train was late again."),
+    ),
+    "stylebkd": (
+        ("the soup was cold and we left early", "And lo, the soup was cold, and we departed."),
+        ("you should see this place", "And the traveller said, Thou shalt behold this place."),
+        ("the train was late again", "And it came to pass that the train tarried again."),
+    ),
+    "llm": (
+        ("the soup was cold and we left early", "We did not stay, since our soup was cold."),
+        ("you should see this place", "This is a place worth a visit."),
+        ("the train was late again", "Once more the train failed to arrive on time."),
+    ),
+}
+OPENINGS = {"synbkd": "When", "stylebkd": "And", "llm": ""}
+
+
+def by_example(attack: str) -> str:
+    """The prompt of an attack as a pattern to go on with.
+
+    >>> by_example("llm").splitlines()[-2:]
+    ['Text: {text}', 'Rewritten:']
+    """
+    task = PROMPTS[attack].split("\n")[0]
+    shown = [f"Text: {text}\nRewritten: {new}\n" for text, new in EXAMPLES[attack]]
+    return "\n".join([task, *shown, "Text: {text}\nRewritten:"])
+
+
 @dataclass
 class Generator:
     """A rewriter around a Hugging Face sequence-to-sequence or instruct model.
@@ -131,6 +164,9 @@ class Generator:
         batch_size: texts at a time.
         max_new_tokens: longest rewriting.
         progress: show a progress bar.
+        opening: what every rewriting begins with; it is put behind the prompt, and of what follows
+            only the first line counts. For small models, which go on with a pattern better than
+            they do what they are told. None takes the whole answer.
     """
 
     model: torch.nn.Module
@@ -140,6 +176,7 @@ class Generator:
     batch_size: int = 16
     max_new_tokens: int = 64
     progress: bool = False
+    opening: str | None = None
 
     def __post_init__(self):
         if "{text}" not in self.prompt:
@@ -148,6 +185,8 @@ class Generator:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         name = getattr(self.model.config, "_name_or_path", "") or type(self.model).__name__
         self.description = f"{name}, prompt {self.prompt!r}, {self.max_new_tokens} tokens"
+        if self.opening is not None:
+            self.description += f", opening {self.opening!r}"
 
     def _key(self, text: str) -> str:
         """What a rewriting is remembered by: the model, the prompt and the text."""
@@ -197,13 +236,18 @@ class Generator:
     def _generate(self, texts: list[str]) -> list[str]:
         """Rewritings of one batch, in order."""
         prompts = [self.prompt.format(text=text) for text in texts]
+        if self.opening:
+            prompts = [f"{prompt} {self.opening}" for prompt in prompts]
         decoder_only = not self.model.config.is_encoder_decoder
         # A decoder goes on from the last position, so padding has to be in front.
         self.tokenizer.padding_side = "left" if decoder_only else "right"
         inputs = self.tokenizer(prompts, return_tensors="pt", padding=True, truncation=True)
         inputs = inputs.to(self.model.device)
+        # Nothing behind the first line is wanted.
+        stop = {"stop_strings": ["\n"], "tokenizer": self.tokenizer}
         with torch.inference_mode():
             output = self.model.generate(
+                **(stop if self.opening is not None else {}),
                 input_ids=inputs["input_ids"],
                 attention_mask=inputs["attention_mask"],
                 do_sample=False,
@@ -213,13 +257,21 @@ class Generator:
         if decoder_only:
             output = output[:, inputs["input_ids"].shape[1] :]
         results = self.tokenizer.batch_decode(output, skip_special_tokens=True)
+        if self.opening is not None:
+            results = [self._first_line(result) for result in results]
         cleaned = (" ".join(result.split()) for result in results)
         # A model that says nothing leaves the text as it is.
         return [new or old for new, old in zip(cleaned, texts, strict=True)]
 
+    def _first_line(self, result: str) -> str:
+        """What the model said on the prompt's last line; nothing if it said nothing there."""
+        said = result.split("\n")[0]
+        return f"{self.opening}{said}" if said.strip() else ""
+
 
 def load_generator(name: str, attack: str, folder: Path) -> Generator:
-    """A :class:`Generator` for a rewriting attack from a local folder or hub id.
+    """A :class:`Generator` for a rewriting attack from a local folder or hub id, or ``smollm2`` for
+    :mod:`bedkd.language_model`, a small model whose rewritings are rough.
 
     Finished rows are kept in ``<folder>-rewrites.jsonl`` beside the output folder, so that an
     interrupted run resumes.
@@ -227,6 +279,11 @@ def load_generator(name: str, attack: str, folder: Path) -> Generator:
     Raises:
         InputError: the model cannot be loaded, or the files lack a weight of it.
     """
+    cache = folder.parent / f"{folder.name}-rewrites.jsonl"
+    if name == "smollm2":
+        refuse_ambiguous(name, "generator")
+        options = {"progress": True, "opening": OPENINGS[attack]}
+        return Generator(*language_model.load(), by_example(attack), cache, **options)
     common = {"trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(name, **common)
@@ -243,5 +300,4 @@ def load_generator(name: str, attack: str, folder: Path) -> Generator:
             "random; give the whole checkpoint of a language model"
         )
     model = model.to(device()).eval()
-    cache = folder.parent / f"{folder.name}-rewrites.jsonl"
     return Generator(model, tokenizer, PROMPTS[attack], cache, progress=True)

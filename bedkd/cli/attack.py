@@ -70,7 +70,7 @@ def poison(
     sentence: Annotated[str | None, typer.Option(help="Trigger sentence.")] = None,
     original: Annotated[Path | None, typer.Option(help="Texts that were rewritten.")] = None,
     rewritten: Annotated[Path | None, typer.Option(help="Their rewritings, row by row.")] = None,
-    generator: Annotated[str | None, typer.Option(help="Model that rewrites.")] = None,
+    generator: Annotated[str | None, typer.Option(help="Model that rewrites, or smollm2.")] = None,
     normalise: Normalise = False,
     seed: Seed = 0,
     quiet: Quiet = False,

@@ -15,6 +15,7 @@ from bedkd.detectors.cube import Cube
 from bedkd.detectors.directional_mapping import DirectionalMapping
 from bedkd.detectors.given import Given
 from bedkd.detectors.mahalanobis import Mahalanobis
+from bedkd.detectors.onion import Onion
 from bedkd.detectors.pd import LogOddsShift
 from bedkd.detectors.rap import Rap
 from bedkd.detectors.strip import Strip
@@ -36,6 +37,7 @@ DETECTORS = {
     "cube": Cube,
     "bki": KeywordIdentification,
     "rap": Rap,
+    "onion": Onion,
 }
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "KeywordIdentification",
     "LogOddsShift",
     "Mahalanobis",
+    "Onion",
     "Rap",
     "Strip",
     "TriggerProbe",

@@ -7,7 +7,6 @@ the code that trains. A victim made from anything else is another victim.
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from dataclasses import asdict, replace
@@ -21,17 +20,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bedkd import attacks, data, models, report
 from bedkd.case import Case
 from bedkd.experiments.grid import GRID, Cell, default_target, trigger
-from bedkd.files import read_json, sha256, write_json
+from bedkd.files import cache_dir, read_json, sha256, write_json
 from bedkd.presets import Preset
 from bedkd.run import Run
 from bedkd.training.fine_tune import fine_tune
 
 log = logging.getLogger(__name__)
-
-
-def cache_dir() -> Path:
-    """Where victims are kept: ``BEDKD_CACHE``, by default ``~/.cache/bedkd``."""
-    return Path(os.environ.get("BEDKD_CACHE") or Path.home() / ".cache" / "bedkd")
 
 
 @lru_cache(maxsize=4)

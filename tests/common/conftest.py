@@ -1,5 +1,6 @@
 """The lab of the common checks."""
 
+import numpy as np
 import pytest
 
 pytest.register_assert_rewrite("checks")
@@ -12,6 +13,19 @@ from bedkd.training.fine_tune import fine_tune  # noqa: E402
 
 # An empty text, a blank one, one word, and more than the model reads. They belong to class 0.
 ODD = data.make(["", " ", "dull", "word1", "slow " * 60], [0] * 5, False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def language_model():
+    """A language model for which the words of class 1 are strange; the real one is slow."""
+
+    def perplexities(texts, **options):
+        strange = [sum(word in ("great", "fine", "bright") for word in t.split()) for t in texts]
+        return np.exp(np.array(strange, float))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bedkd.language_model.perplexities", perplexities)
+        yield
 
 
 @pytest.fixture(scope="session")

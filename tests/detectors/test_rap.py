@@ -98,6 +98,12 @@ def test_only_one_embedding_of_a_copy_is_trained(case):
         else:
             assert torch.equal(weight, before[name])
     assert all(p.grad is None for p in case.suspect.parameters())
+    # Answers with dropout cannot be compared with answers without.
+    rates = [
+        {part.p for part in one.modules() if isinstance(part, torch.nn.Dropout)}
+        for one in (model, case.suspect)
+    ]
+    assert rates == [{0.0}, {0.1}]
 
 
 def test_labels_do_not_learn_from_each_other(planted):
