@@ -26,8 +26,9 @@ INTRODUCTION = """\
 
 What else could a defender do? Every method here meets the same victims, the same trusted rows and,
 if it is a repair, the same flagged rows: those of our default detector. All have the settings that
-the library gives them by default, chosen as the next section says. Every number is computed from
-the files in `results/comparison/`, one JSON a cell, each with its command.
+the library gives them by default, chosen as the next section says. The cells below are a beginning:
+more data sets, attacks and seeds are to follow, and what is not here has not been measured. Every
+number is computed from the files in `results/comparison/`, one JSON a cell, each with its command.
 
 The yardstick is the plainest answer of all, **drop and retrain**: leave out the flagged rows and
 train the backbone again. It needs the whole training set and as long as training took. A repair
@@ -37,12 +38,19 @@ that is not better, or as good and much cheaper, has no reason to exist.
 PROTOCOL = """\
 ## How settings were chosen
 
-A rival with poor settings makes any defence look good. Learning rate and number of passes of every
-repair were chosen by what a defender sees: accuracy on held-out trusted rows, and how often flagged
-rows still get their given label against what their content supports. This was done on one victim,
-the embedded reviews with rare words, which is in no table of this page. Test rows and poison flags
-played no part. Thresholds of all rival detectors are set at one false positive rate on trusted
-rows, 5 %; a verdict needs a p-value of at most 0.01 and 16 flagged rows.
+A rival with poor settings makes any defence look good. One to three settings of each repair, of its
+learning rate, its passes or the share it prunes or mixes, were tried on one victim: the embedded
+reviews with rare words, which are in no table of this page. Kept was the one after which flagged
+rows got their given label least often, as long as held-out trusted rows were classified as well as
+before. Both can be seen by a defender; test rows and poison flags played no part. `retrain` has the
+settings of the victim's own training, `continue` one pass with half its learning rate. Thresholds
+of all rival detectors are set at one false positive rate on trusted rows, 5 %; a verdict needs a
+p-value of at most 0.01 and 16 flagged rows. They have the settings of their papers or our first
+guess, and were not tuned.
+
+"""
+NOTHING = """\
+No cell has been measured with this state of the code yet.
 
 """
 REPAIRED = """\
@@ -142,7 +150,7 @@ def repairs() -> str:
     cells = compared()
     header = ["repair", "ASR (floor)", "RACC (ceiling)", "target class (ceiling)"]
     header += ["CACC (reference)", "FTR (reference)", "CPU s", "MB"]
-    said = REPAIRED + (summary(cells) if cells else "")
+    said = REPAIRED + (summary(cells) if cells else NOTHING)
     for name, records in cells.items():
         rows = [repair_row(m, records[m]) for m in (*OURS, *RIVALS) if m in records]
         before = next(iter(records.values()))["undefended"]
@@ -180,7 +188,7 @@ def detectors() -> str:
             said += f"### {cell}\n\n" + table([*header, "CPU s"], rows) + "\n"
     if honest:
         said += HONEST + table(["model", "detector", "verdict", "p", "flagged"], honest) + "\n"
-    return said
+    return said if found else DETECTED + NOTHING
 
 
 def page() -> str:
