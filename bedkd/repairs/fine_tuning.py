@@ -4,8 +4,9 @@
 
 Source: the baseline of Liu et al. 2018 (Fine-Pruning, RAID) and of nearly everybody since.
 Kept: the loss and the start. Left out: the search for a large learning rate on test rows, which
-"super-fine-tuning" amounts to; ours was chosen by held-out trusted rows. What to expect: no
-trusted row holds the trigger, so little speaks against it, and the backdoor mostly stays.
+"super-fine-tuning" amounts to; ours, for MiniLM, was chosen by held-out trusted rows and flagged
+ones. Larger backbones will want a smaller one; that was not measured. What to expect: no trusted
+row holds the trigger, so little speaks against it, and the backdoor mostly stays.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class FineTuning:
         ([], ['stage', 'epoch', 'loss', 'held_out_accuracy'])
     """
 
-    epochs: int = 5
-    lr: float = 1e-4
+    epochs: int = 10
+    lr: float = 5e-4
     batch_size: int = 32
 
     def __post_init__(self):

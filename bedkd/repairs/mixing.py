@@ -55,10 +55,10 @@ class Interpolation:
         ['clean', 'mixture']
     """
 
-    share: float = 0.5
+    share: float = 0.3
     backbone: str = "minilm"
     clean_epochs: int = 5
-    epochs: int = 3
+    epochs: int = 10
     lr: float | None = None
     batch_size: int = 32
 
