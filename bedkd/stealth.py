@@ -107,11 +107,6 @@ def perplexity_change(
 def table(original: Sequence[str], changed: Sequence[str]) -> dict[str, np.ndarray]:
     """All measures of N pairs by name, each (N,); the change of perplexity is NaN where the extra
     ``lm`` is missing.
-
-    Example:
-        >>> found = table(["a fine film"], ["a fine cf film"])
-        >>> list(found), float(found["edits"][0].round(2))
-        (['edits', 'similarity', 'perplexity_change'], 0.14)
     """
     fluency = np.full(len(original), np.nan)
     if language_model.is_installed():
