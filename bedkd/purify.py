@@ -66,8 +66,8 @@ class Purified:
         """The label most flagged rows carry, None without evidence."""
         if not self.detection.is_backdoored:
             return None
-        rows = self.detection.flagged if self.repaired is None else self.repaired.rows
-        labels = self.case.labels[rows]
+        used = self.repaired is not None and len(self.repaired.rows)  # not all repairs use any
+        labels = self.case.labels[self.repaired.rows if used else self.detection.flagged]
         return int(np.bincount(labels).argmax()) if len(labels) else None
 
     @property

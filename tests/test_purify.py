@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
 
-from bedkd import Case, Run, attacks, data, purify
+from bedkd import Case, Parts, Run, attacks, data, purify
 from bedkd.detectors import DirectionalMapping, Given, TriggerProbe, min_detectable
 from bedkd.errors import InputError
 from bedkd.purify import detect
+from bedkd.repairs import FineTuning
 from bedkd.training.fine_tune import fine_tune
 
 
@@ -316,3 +317,11 @@ def test_a_model_that_guesses_is_said_to(victim, bert, tokenizer, task, tiny_pre
 
     assert notes(victim) == []
     assert "no better than guessing (50%)" in notes(bert)[0]
+
+
+def test_the_target_is_known_after_a_repair_that_uses_no_flagged_rows(victim, tokenizer, task):
+    case = Case(victim, tokenizer, task.clean["dev"], task.train, Parts(5, 20, 10), max_length=32)
+    rows = tuple(np.flatnonzero(task.train["poisoned"]))
+    result = purify(case, Given(rows), FineTuning(epochs=1, lr=1e-5))
+    assert result.repaired.rows.tolist() == []
+    assert result.target_label == task.target

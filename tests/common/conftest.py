@@ -15,17 +15,15 @@ from bedkd.training.fine_tune import fine_tune  # noqa: E402
 ODD = data.make(["", " ", "dull", "word1", "slow " * 60], [0] * 5, False)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def language_model():
+@pytest.fixture(autouse=True)
+def language_model(monkeypatch):
     """A language model for which the words of class 1 are strange; the real one is slow."""
 
     def perplexities(texts, **options):
         strange = [sum(word in ("great", "fine", "bright") for word in t.split()) for t in texts]
         return np.exp(np.array(strange, float))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bedkd.language_model.perplexities", perplexities)
-        yield
+    monkeypatch.setattr("bedkd.language_model.perplexities", perplexities)
 
 
 @pytest.fixture(scope="session")
