@@ -45,7 +45,7 @@ def test_less_of_the_victim_is_less_of_the_backdoor(case, given, judge):
 def test_every_option_counts(every_option_counts, checkpoint, toy, tokenizer):
     short = replace(REPAIR, clean_epochs=2, epochs=2)
     other = str(checkpoint(toy.bert(tokenizer, seed=5)))
-    others = {"share": 0.3}, {"clean_epochs": 1}, {"epochs": 1}, {"lr": None}, {"batch_size": 8}
+    others = {"share": 0.6}, {"clean_epochs": 1}, {"epochs": 1}, {"lr": None}, {"batch_size": 8}
     others += ({"backbone": other},)
     every_option_counts(short, *(replace(short, **other) for other in others))
 
