@@ -159,3 +159,28 @@ def test_a_cell_without_its_yardstick_is_not_compared(monkeypatch):
     runs = {"defended-default": [planted(0.16, 0.84, 50.0)]}
     monkeypatch.setattr(comparison_page, "measured", lambda stage: runs.get(stage, []))
     assert comparison_page.compared() == {}
+
+
+def long_documents():
+    """What the page of mended defects says of long documents, from what was measured."""
+    path = ROOT / "results" / "checks" / "long-documents.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+
+    def shares(result, *keys):
+        return [f"{100 * result[key]['value']:.1f}" for key in keys]
+
+    before = shares(found["before"], "asr", "asr_floor", "racc", "racc_ceiling")
+    after = shares(found["quick"]["after"], "asr", "racc")
+    return (
+        f"ASR {before[0]} % (floor {before[1]}) and RACC {before[2]} % (ceiling {before[3]}) "
+        f"before, {after[0]} % and {after[1]} % after"
+    )
+
+
+def test_long_documents_are_found_and_repaired_as_the_page_says():
+    path = ROOT / "results" / "checks" / "long-documents.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert found["quick"]["purify"]["verdict"] == "backdoor suspected"
+    assert found["read at 128"]["verdict"] == "cannot tell"
+    page = " ".join((ROOT / "book" / "mended.md").read_text(encoding="utf-8").split())
+    assert long_documents() in page
