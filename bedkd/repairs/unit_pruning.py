@@ -1,7 +1,7 @@
 """Fine-pruning: remove units that sleep on clean rows, then fine-tune.
 
-a_u = mean over trusted rows' tokens of |activation of unit u|; in each feed-forward layer the units
-with the smallest a_u are removed, then θ ← argmin CE(f_θ(x), y) over trusted rows.
+a_u = mean size of the activation of unit u over trusted rows' tokens; in each feed-forward layer
+the units with the smallest a_u are removed, then θ ← argmin CE(f_θ(x), y) over trusted rows.
 
 Source: Fine-Pruning (Liu et al. 2018, RAID), made for convolutional networks: a backdoor lives in
 neurons that clean inputs leave dormant. Kept: dormancy measured on clean inputs, pruning before
