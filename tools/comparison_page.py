@@ -41,12 +41,14 @@ PROTOCOL = """\
 A rival with poor settings makes any defence look good. One to three settings of each repair, of its
 learning rate, its passes or the share it prunes or mixes, were tried on one victim: the embedded
 reviews with rare words, which are in no table of this page. Kept was the one after which flagged
-rows got their given label least often, as long as held-out trusted rows were classified as well as
-before. Both can be seen by a defender; test rows and poison flags played no part. `retrain` has the
-settings of the victim's own training, `continue` one pass with half its learning rate. Thresholds
-of all rival detectors are set at one false positive rate on trusted rows, 5 %; a verdict needs a
-p-value of at most 0.01 and 16 flagged rows. They have the settings of their papers or our first
-guess, and were not tuned.
+rows got their given label least often, which a defender can see; test rows and poison flags played
+no part. Accuracy on held-out trusted rows was looked at, too, but `headprune` kept its paper's
+threshold although it fell. `nad`, `fineprune` and `headprune` had no learning rate as high as the
+one that `finetune` ended with. `retrain` has the settings of the victim's own training, `continue`
+one pass with half its learning rate. Thresholds of rival detectors are set at one false positive
+rate on trusted rows, 5 %, but for `cube`, which has a rule of its own; a verdict needs a p-value of
+at most 0.01 and 16 flagged rows. Detectors have the settings of their papers or our first guess,
+and were not tuned.
 
 """
 NOTHING = """\
@@ -69,9 +71,9 @@ DETECTED = """\
 ## Detectors
 
 *AUROC* says how well the scores part poisoned from clean training rows (0.5 is chance), *caught*
-which share of the poisoned rows is flagged, *wrongly* which share of the clean ones. Where a method
-asks the model once for every word of a row, it got a random sample of 500 rows. `content`,
-`wording` and `probe` are parts of `bedkd`.
+which share of the poisoned rows is flagged, *wrongly* which share of the clean ones. Methods that
+ask a model ten times or more about a row get a random sample of 500 rows. `content`, `wording` and
+`probe` are parts of `bedkd`.
 
 """
 HONEST = """\

@@ -123,7 +123,7 @@ def near_trigger(trigger: Trigger) -> Trigger | None:
     """
     if isinstance(trigger, BadNets):
         others = tuple(word for word in RARE_WORDS if word not in trigger.words)
-        return replace(trigger, words=others[: len(trigger.words)])
+        return replace(trigger, words=others[: len(trigger.words)]) if others else None
     if isinstance(trigger, AddSent) and len(words := trigger.sentence.split()) > 1:
         return replace(trigger, sentence=" ".join(words[: len(words) // 2]))
     if isinstance(trigger, WordCombination) and len(trigger.words) > 2:

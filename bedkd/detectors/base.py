@@ -263,16 +263,6 @@ class Rival:
         return flag_by_fpr(scores, null, self.fpr, min_flagged=self.min_flagged, details=details)
 
 
-def at_least(one: float, **options: float) -> None:
-    """
-    Raises:
-        InputError: one of the options is smaller than ``one``.
-    """
-    for name, value in options.items():
-        if value < one:
-            raise InputError(f"{name}={value}: give at least {one:g}")
-
-
 @dataclass(frozen=True)
 class Evidence:
     """Log-odds that a row is poisoned; evidence adds up.

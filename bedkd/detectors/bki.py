@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bedkd.case import Case
-from bedkd.detectors.base import Rival, at_least
+from bedkd.detectors.base import Rival
 from bedkd.detectors.states import states
+from bedkd.errors import at_least
 from bedkd.run import Run
 from bedkd.text import as_read, leave_one_out, split
 
@@ -49,7 +50,7 @@ class KeywordIdentification(Rival):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(1, words_per_row=self.words_per_row, n_keywords=self.n_keywords)
+        at_least(self, words_per_row=1, n_keywords=1)
 
     def score(self, case: Case, run: Run) -> tuple[np.ndarray, np.ndarray, dict]:
         """Find the keywords of the untrusted rows; look them up in both sets."""

@@ -22,8 +22,9 @@ from sklearn.cluster import HDBSCAN
 from sklearn.decomposition import PCA
 
 from bedkd.case import Case
-from bedkd.detectors.base import Detection, at_least
+from bedkd.detectors.base import Detection
 from bedkd.detectors.states import states
+from bedkd.errors import at_least
 from bedkd.run import Run
 
 # Largest p-value for the verdict "backdoored".
@@ -55,8 +56,8 @@ class Cube:
     min_flagged: int = 16
 
     def __post_init__(self):
-        at_least(1, components=self.components, min_flagged=self.min_flagged)
-        at_least(2, min_cluster=self.min_cluster)
+        at_least(self, components=1, min_flagged=1)
+        at_least(self, min_cluster=2)
 
     def missing(self, case: Case) -> list[str]:
         """Why no verdict can be had; known before any long work."""

@@ -19,7 +19,8 @@ import numpy as np
 
 from bedkd import language_model
 from bedkd.case import Case
-from bedkd.detectors.base import Rival, at_least
+from bedkd.detectors.base import Rival
+from bedkd.errors import at_least
 from bedkd.run import Run
 from bedkd.text import as_read, leave_one_out
 
@@ -41,7 +42,7 @@ class Onion(Rival):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(1, batch_size=self.batch_size)
+        at_least(self, batch_size=1)
 
     def score(self, case: Case, run: Run) -> tuple[np.ndarray, np.ndarray, dict]:
         """Drops of both sets."""

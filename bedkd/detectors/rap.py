@@ -25,8 +25,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bedkd.case import Case
-from bedkd.detectors.base import Rival, at_least
-from bedkd.errors import InputError
+from bedkd.detectors.base import Rival
+from bedkd.errors import InputError, at_least
 from bedkd.run import Run
 from bedkd.training.batches import Batch, EncodedTexts
 from bedkd.training.forward import ask
@@ -96,7 +96,7 @@ class Rap(Rival):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(1, epochs=self.epochs, batch_size=self.batch_size)
+        at_least(self, epochs=1, batch_size=1)
         if not 0 <= self.low <= self.high <= 1:
             raise InputError(f"low={self.low}, high={self.high}: give 0 ≤ low ≤ high ≤ 1")
 

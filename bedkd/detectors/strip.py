@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bedkd.case import Case
-from bedkd.detectors.base import Rival, at_least
-from bedkd.errors import InputError
+from bedkd.detectors.base import Rival
+from bedkd.errors import InputError, at_least
 from bedkd.run import Run
 from bedkd.text import as_read, is_spaced, join, split
 from bedkd.training.batches import EncodedTexts
@@ -49,7 +49,7 @@ class Strip(Rival):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(1, copies=self.copies)
+        at_least(self, copies=1)
         if not 0 < self.share <= 1:
             raise InputError(f"share={self.share}: give a share above 0, at most 1, such as 0.5")
 

@@ -19,7 +19,8 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
 from bedkd.case import Case
-from bedkd.detectors.base import Rival, at_least
+from bedkd.detectors.base import Rival
+from bedkd.errors import at_least
 from bedkd.run import Run
 from bedkd.text import words
 
@@ -48,7 +49,7 @@ class ZScore(Rival):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(1, ngrams=self.ngrams)
+        at_least(self, ngrams=1)
 
     def score(self, case: Case, run: Run) -> tuple[np.ndarray, np.ndarray, dict]:
         """Counts of the untrusted rows; scores of both sets."""

@@ -26,8 +26,9 @@ from transformers import PreTrainedModel
 
 from bedkd.case import Case
 from bedkd.detectors.base import Detection
+from bedkd.errors import at_least
 from bedkd.repairs.base import Repaired
-from bedkd.repairs.start import at_least, trusted_rows
+from bedkd.repairs.start import trusted_rows
 from bedkd.repairs.training import shuffled, train
 from bedkd.run import Run
 from bedkd.training.batches import Batch

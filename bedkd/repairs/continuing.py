@@ -23,9 +23,10 @@ from datasets import concatenate_datasets
 
 from bedkd.case import Case
 from bedkd.detectors.base import Detection
+from bedkd.errors import at_least
 from bedkd.repairs.base import Repaired
 from bedkd.repairs.soft_labels import soft_labels
-from bedkd.repairs.start import at_least, suspects, trusted_rows
+from bedkd.repairs.start import suspects, trusted_rows
 from bedkd.repairs.training import shuffled, train
 from bedkd.run import Run
 from bedkd.training.fine_tune import TrainingConfig

@@ -32,9 +32,9 @@ from transformers import PreTrainedModel
 
 from bedkd.case import Case
 from bedkd.detectors.base import Detection
-from bedkd.errors import InputError
+from bedkd.errors import InputError, at_least
 from bedkd.repairs.base import Repaired
-from bedkd.repairs.start import at_least, suspects, trusted_rows
+from bedkd.repairs.start import suspects, trusted_rows
 from bedkd.repairs.training import train
 from bedkd.run import Run
 from bedkd.training.batches import Batch, EncodedTexts

@@ -20,9 +20,9 @@ import torch
 
 from bedkd.case import Case
 from bedkd.detectors.base import Detection
-from bedkd.errors import InputError
+from bedkd.errors import InputError, at_least
 from bedkd.repairs.base import Repaired
-from bedkd.repairs.start import at_least, before_training, trusted_rows
+from bedkd.repairs.start import before_training, trusted_rows
 from bedkd.repairs.training import shuffled, train
 from bedkd.run import Run
 from bedkd.training.fine_tune import TrainingConfig, default_lr

@@ -19,8 +19,9 @@ from datasets import concatenate_datasets
 
 from bedkd.case import Case
 from bedkd.detectors.base import Detection
+from bedkd.errors import at_least
 from bedkd.repairs.base import Repaired
-from bedkd.repairs.start import at_least, before_training, suspects, trusted_rows
+from bedkd.repairs.start import before_training, suspects, trusted_rows
 from bedkd.repairs.training import shuffled, train
 from bedkd.run import Run
 from bedkd.training.fine_tune import TrainingConfig, default_lr

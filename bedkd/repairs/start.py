@@ -1,4 +1,4 @@
-"""What a rival repair starts from: settings in range, its rows, and a model without poison."""
+"""What a rival repair starts from: its rows, and a model without poison."""
 
 from __future__ import annotations
 
@@ -16,17 +16,6 @@ from bedkd.models import load_backbone
 
 # In place of a backbone's name: the suspect model's architecture with random weights.
 FRESH = "fresh"
-
-
-def at_least(method: object, **least: float) -> None:
-    """Refuse settings of a method that are below these values.
-
-    Raises:
-        InputError: names the first such setting.
-    """
-    for name, low in least.items():
-        if not getattr(method, name) >= low:
-            raise InputError(f"{name}={getattr(method, name)}: give at least {low}")
 
 
 def trusted_rows(case: Case) -> Dataset:

@@ -24,10 +24,10 @@ from transformers import PreTrainedModel
 
 from bedkd.case import Case
 from bedkd.detectors.base import Detection
-from bedkd.errors import InputError
+from bedkd.errors import InputError, at_least
 from bedkd.repairs.base import Repaired
 from bedkd.repairs.inputs import token_inputs
-from bedkd.repairs.start import at_least, trusted_rows
+from bedkd.repairs.start import trusted_rows
 from bedkd.repairs.training import kept_zero, shuffled, train
 from bedkd.run import Run
 from bedkd.training.batches import EncodedTexts
