@@ -16,7 +16,7 @@ from bedkd.report import stored, table
 PAGE = ROOT / "book" / "comparison.md"
 # The comparison has runs of its own: all of one code state, on the same victims.
 FOLDER = ROOT / "results" / "comparison"
-# Presets that differ in the repair alone: the detection before it is that of `default`.
+# All but `default` share the detection of `presumed-clean`.
 OURS = ("default", "presumed-clean")
 RIVALS = tuple(name for name in REPAIRS if name != "bedkd")
 YARDSTICK = "retrain"
@@ -25,10 +25,12 @@ INTRODUCTION = """\
 # The comparison
 
 What else could a defender do? Every method here meets the same victims, the same trusted rows and,
-if it is a repair, the same flagged rows: those of our default detector. All have the settings that
-the library gives them by default, chosen as the next section says. The cells below are a beginning:
-more data sets, attacks and seeds are to follow, and what is not here has not been measured. Every
-number is computed from the files in `results/comparison/`, one JSON a cell, each with its command.
+if it is a repair, the same flagged rows: those of our detector with a null of all trusted rows, as
+the preset `presumed-clean` has it, which is to become the default; today's `default` flags by
+itself. All have the settings that the library gives them, chosen as the next section says. The
+cells below are a beginning: more data sets, attacks and seeds are to follow, and what is not here
+has not been measured. Every number is computed from the files in `results/comparison/`, one JSON a
+cell, each with its command.
 
 The yardstick is the plainest answer of all, **drop and retrain**: leave out the flagged rows and
 train the backbone again. It needs the whole training set and as long as training took. A repair

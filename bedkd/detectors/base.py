@@ -100,7 +100,9 @@ class Detector(Protocol):
         ...
 
 
-def fdr_threshold(null: np.ndarray, scores: np.ndarray, fdr: float) -> float:
+def fdr_threshold(
+    null: np.ndarray, scores: np.ndarray, fdr: float, weights: np.ndarray | None = None
+) -> float:
     """The lowest threshold at which the false discovery rate is estimated to stay below ``fdr``.
 
     ``null`` are scores of trusted rows that the detector did not train on: what clean rows look
@@ -112,6 +114,7 @@ def fdr_threshold(null: np.ndarray, scores: np.ndarray, fdr: float) -> float:
         scores: (N,) scores of untrusted rows.
         fdr: largest tolerated share of clean rows among the flagged ones, as estimated; larger
             flags more rows.
+        weights: (M,), how many rows a row of the null stands for; one each by default.
 
     Returns:
         The threshold: rows ≥ it are flagged. Infinity if no row qualifies.
@@ -122,8 +125,11 @@ def fdr_threshold(null: np.ndarray, scores: np.ndarray, fdr: float) -> float:
     """
     if not len(scores):
         return float("inf")
-    tail = len(null) - np.searchsorted(np.sort(null), scores, side="left")
-    p_values = false_discovery_control((tail + 1) / (len(null) + 1))
+    weights = np.ones(len(null)) if weights is None else weights
+    order = np.argsort(null)
+    above = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)
+    tail = above[np.searchsorted(null[order], scores, side="left")]
+    p_values = false_discovery_control(np.minimum((tail + 1) / (weights.sum() + 1), 1.0))
     return float(min(scores[p_values <= fdr], default=float("inf")))
 
 
@@ -271,8 +277,9 @@ class Evidence:
         untrusted: (N,).
         eligible: (N,) bool, rows that may be flagged: the model predicts the given label.
         trusted: (M,), in the order of ``case.divided.all``.
-        null: (M,) bool, trusted rows that say what clean rows look like: held out from whatever
-            made the evidence, and classified correctly by the model.
+        null: (M,), how many rows each trusted row stands for in saying what clean rows look like.
+            False, or 0, for rows that made the evidence, and for rows that the model gets wrong
+            unless :func:`bedkd.detectors.calibration.as_if_trained_on` has spoken for them.
 
     Example:
         >>> yes, no = np.array([True, True]), np.array([True] * 19)
@@ -298,12 +305,14 @@ class Evidence:
             self.untrusted + other.untrusted,
             self.eligible & other.eligible,
             self.trusted + other.trusted,
-            self.null & other.null,
+            self.null * other.null,
         )
 
     def threshold(self, fdr: float) -> float:
         """See :func:`fdr_threshold`."""
-        return fdr_threshold(self.trusted[self.null], self.untrusted[self.eligible], fdr)
+        used = self.null > 0
+        scores = self.untrusted[self.eligible]
+        return fdr_threshold(self.trusted[used], scores, fdr, self.null[used].astype(float))
 
     def flag(self, fdr: float) -> np.ndarray:
         """Eligible rows at or above the threshold, (N,) bool."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from bedkd.case import Case
 from bedkd.detectors.base import Detection, Evidence, min_detectable, too_few
+from bedkd.detectors.calibration import as_if_trained_on
 from bedkd.detectors.content import Content
 from bedkd.detectors.directional_mapping import DirectionalMapping, p_value
 from bedkd.detectors.trigger_probe import TriggerProbe
@@ -31,6 +32,8 @@ class BeDKDDetector:
         repair_fdr: the same for the rows that a repair takes, where any rows pass it. Clean rows
             that are hard to tell were learned by heart if the model was trained on them, and
             trusted rows were not: the estimate is too low for them.
+        null: which trusted rows say what clean rows look like: ``correct``, those that the model
+            gets right; ``all``, see :func:`bedkd.detectors.calibration.as_if_trained_on`.
         min_flagged: minimum number of flagged rows for the verdict "backdoored".
         min_wording_auroc: the same, of the AUROC of flagged against trusted rows by wording.
 
@@ -51,6 +54,7 @@ class BeDKDDetector:
     fdr: float = 0.05
     seed_fdr: float = 0.2
     repair_fdr: float = 0.025
+    null: str = "correct"
     min_flagged: int = 16
     min_wording_auroc: float = 0.7
 
@@ -61,11 +65,17 @@ class BeDKDDetector:
                 "that, or DirectionalMapping as a detector of its own"
             )
 
+        if self.null not in ("correct", "all"):
+            raise InputError(f"null={self.null!r}: choose one of correct, all")
+
     def detect(self, case: Case, run: Run = Run()) -> Detection:
         """Score, flag, and judge the model."""
         if missing := self.missing(case):
             return Detection.undecided(case, missing)
         behaviour, mapped = self.mapping.evidence(case, run)
+        right = behaviour.null
+        if self.null == "all":
+            behaviour = as_if_trained_on(behaviour, case)
         content = self.content.evidence(case) if self.content else None
         wording, auroc = self._wording(case, behaviour + content)
         total = behaviour + content + wording
@@ -73,7 +83,7 @@ class BeDKDDetector:
         enough = int(flagged.sum()) >= self.min_flagged
         if self.wording:
             enough = enough and auroc is not None and auroc >= self.min_wording_auroc
-        counts = int(behaviour.null.sum()), int(behaviour.eligible.sum())
+        counts = int((behaviour.null > 0).sum()), int(behaviour.eligible.sum())
         details = {
             "mapping_history": mapped.history,
             "min_detectable": max(min_detectable(*counts, self.fdr), self.min_flagged),
@@ -110,9 +120,7 @@ class BeDKDDetector:
             flagged=flagged,
             threshold=threshold,
             is_backdoored=enough,
-            p_value=p_value(
-                behaviour.trusted[behaviour.null], behaviour.untrusted[behaviour.eligible]
-            ),
+            p_value=p_value(behaviour.trusted[right], behaviour.untrusted[behaviour.eligible]),
             repair_scores=np.where(usable, order, -np.inf),
             details=details,
             evidence={name: piece.untrusted for name, piece in pieces.items() if piece is not None},

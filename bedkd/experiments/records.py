@@ -17,7 +17,7 @@ from bedkd.files import read_json
 log = logging.getLogger(__name__)
 
 # Options that came later than some results, with the value that leaves everything as it was.
-LATER = {"presumed_clean": 0, "decay": False}
+LATER = {"presumed_clean": 0, "decay": False, "null": "correct"}
 
 
 def header(cell: Cell, line: str) -> dict:

@@ -98,6 +98,17 @@ def test_the_threshold_is_of_eligible_rows_against_the_null_alone():
     assert evidence(rows, [*clean, 9]).threshold(0.41) == np.inf
 
 
+def test_a_row_of_the_null_may_stand_for_several():
+    null, rows = np.array([0.5, 3.0, 0.1]), np.array([1.0, 1.0, 2.0, 0.0])
+    repeated = np.array([0.5, 0.5, 3.0, 0.1, 0.1, 0.1])
+    for fdr in np.linspace(0.05, 1, 20):
+        weighted = fdr_threshold(null, rows, fdr, np.array([2.0, 1.0, 3.0]))
+        assert weighted == fdr_threshold(repeated, rows, fdr)
+    # Through evidence too, where the others have no weight.
+    found = Evidence(rows, np.ones(4, bool), np.append(null, 9), np.array([2.0, 1.0, 3.0, 0.0]))
+    assert found.threshold(0.5) == fdr_threshold(repeated, rows, 0.5)
+
+
 def test_only_eligible_rows_are_flagged():
     found = evidence([5, 5, 0, 0], [0] * 9, eligible=[1, 0, 1, 1])
     assert found.flag(0.5).tolist() == [True, False, False, False]

@@ -119,6 +119,21 @@ def test_a_verdict_needs_enough_flagged_rows(held, least, verdict):
     assert found.is_backdoored is verdict
 
 
+def test_a_null_of_all_rows_counts_those_that_the_model_gets_wrong(held):
+    """Their content speaks against their label as much as that of the poisoned rows."""
+    fits = np.arange(M - FLIP) >= 30
+    content = free(bumps(range(POISONED)), bumps(range(FLIP, FLIP + 30), count=M))
+    given = behaviour(np.zeros(N), fits=fits)
+    lenient = detector(given, content, wording=None).detect(held)
+    strict = detector(given, content, wording=None, null="all").detect(held)
+    assert np.array_equal(lenient.flagged, POISON)
+    assert not strict.flagged.any()
+    assert not strict.is_backdoored
+    assert strict.p_value == lenient.p_value  # of the behaviour alone
+    with pytest.raises(InputError, match=r"null='some': choose one of correct, all"):
+        BeDKDDetector(null="some")
+
+
 def test_evidence_adds_up(held):
     """Each piece speaks of other poisoned rows, and all of them of none that is clean."""
     pieces = [bumps(range(0, 20)), bumps(range(10, 30), 6), bumps(range(20, 40), 7)]
