@@ -240,7 +240,15 @@ def test_a_defended_cell_judges_what_purify_found(cell, tmp_path):
 def test_two_repairs_share_one_detection(cell, tmp_path, monkeypatch):
     first = json.loads(experiments.run(cell, tmp_path / "one", "quick").read_text("utf-8"))
     monkeypatch.setattr(BeDKDDetector, "detect", lambda *_: pytest.fail("detected again"))
+    embedded, purify = [], runs.purify
+
+    def recorded(given, *args, **options):
+        embedded.append("embeddings" in vars(given))
+        return purify(given, *args, **options)
+
+    monkeypatch.setattr(runs, "purify", recorded)
     again = json.loads(experiments.run(cell, tmp_path / "two", "quick").read_text("utf-8"))
+    assert embedded == [True]  # they are the detection's cost, not the repair's
     for key in ("threshold", "flagged"):
         assert first["report"][key] == again["report"][key]
     assert first["report"]["seconds"]["detection"] == again["report"]["seconds"]["detection"] > 0
