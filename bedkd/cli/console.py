@@ -21,6 +21,7 @@ from datasets import disable_progress_bars as quiet_datasets
 from transformers.utils import logging as transformers_logging
 
 from bedkd import data
+from bedkd.data import Columns
 from bedkd.errors import InputError
 from bedkd.files import locked, writing
 from bedkd.run import Run
@@ -31,6 +32,13 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No messages and no progres
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Output = Annotated[Path, typer.Option(help="Where to write.")]
 Lr = Annotated[float | None, typer.Option(min=0.0, help="2e-4 for minilm, else 2e-5.")]
+TextColumn = Annotated[
+    str | None, typer.Option(help="The texts' column. Default: its usual names.")
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(help="The labels' column: class indices, or names that the model has for them."),
+]
 Normalise = Annotated[bool, typer.Option("--normalise", help="Remove traces of corpora.")]
 
 
@@ -127,15 +135,22 @@ def _state_folder(output: Path) -> Path:
     return output.with_name(output.name + ".partial")
 
 
-def read_rows(path: Path, split: str = "train") -> Dataset:
-    """Rows of a file, or of one split of a folder in the OpenBackdoor layout."""
+def read_rows(path: Path | str, split: str = "train", columns: Columns = Columns()) -> Dataset:
+    """Rows of a file, or of one split of a folder (of OpenBackdoor or ``save_to_disk``) or hub
+    id."""
+    path = Path(path)
+    if data.is_hub_id(path) or (path.is_dir() and data.is_saved(path)):
+        splits = data.load(str(path), columns=columns)
+        if split in splits or len(splits) == 1:
+            return splits[split if split in splits else next(iter(splits))]
+        raise InputError(f"{path}: no split {split}; it has {', '.join(splits)}")
     if path.is_dir():
         # Only the file that is meant: a defence must not so much as open the test rows.
         for file in (path / f"{split}.csv", path / f"{split}-clean.csv"):
             if file.is_file():
-                return data.read(file)
+                return data.read(file, columns)
         raise InputError(f"{path}: no {split}.csv or {split}-clean.csv")
-    return data.read(path)
+    return data.read(path, columns)
 
 
 def fresh(path: Path, *, resumes: bool = False) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,16 +17,19 @@ from bedkd import data, metrics, models, report
 from bedkd.case import Case
 from bedkd.cli.console import (
     Json,
+    LabelColumn,
     Lr,
     Output,
     Quiet,
     Seed,
+    TextColumn,
     console,
     fresh,
     publishing,
     read_rows,
     resumable,
 )
+from bedkd.data import Columns
 from bedkd.detectors import DETECTORS, Detection
 from bedkd.errors import InputError
 from bedkd.evaluation import evaluate as measure
@@ -38,8 +42,8 @@ from bedkd.training import runtime
 from bedkd.training.fine_tune import TrainingConfig, default_lr, fine_tune
 
 ModelFolder = Annotated[str, typer.Option(help="Checkpoint folder (or hub id) of a classifier.")]
-Trusted = Annotated[Path, typer.Option(help="Clean rows with true labels.")]
-Untrusted = Annotated[Path, typer.Option(help="The training set that may be poisoned.")]
+Trusted = Annotated[Path, typer.Option(help="Clean rows with true labels, of any kind of file.")]
+Untrusted = Annotated[Path, typer.Option(help="The training set that may be poisoned, likewise.")]
 Config = Annotated[str, typer.Option(help="Preset: default, paper or quick.")]
 DetectorName = Annotated[
     str | None,
@@ -51,7 +55,10 @@ RepairName = Annotated[
 MaxLength = Annotated[
     int | None, typer.Option(min=4, help="Tokens read of a text. Default: what the model says.")
 ]
-File = Annotated[Path, typer.Option(help="CSV, TSV or JSONL; or a folder `bedkd poison` wrote.")]
+File = Annotated[
+    Path,
+    typer.Option(help="CSV, TSV, JSON(L), Parquet, Arrow (.gz); a folder; or a hub id."),
+]
 
 # Exit statuses beside 0, 2 (bad input) and 130 (interrupted).
 CANNOT_TELL, AIM_MISSED = 3, 4
@@ -78,11 +85,18 @@ def _chosen(config: str, detector: str | None, repair: str | None) -> Preset:
 
 
 def _case(
-    model: str, trusted: Path, untrusted: Path, preset: Preset, max_length: int | None, seed: int
+    model: str,
+    rows_from: tuple[Path, Path],
+    columns: Columns,
+    preset: Preset,
+    max_length: int | None,
+    seed: int,
 ) -> tuple[Case, Dataset]:
     """The case, and the untrusted rows with whatever flags the file has."""
-    clean, rows = read_rows(trusted, "dev"), read_rows(untrusted)
     loaded, tokenizer = models.load_checkpoint(model)
+    columns = replace(columns, label_names=data.label_names(loaded.config.id2label))
+    trusted, untrusted = rows_from
+    clean, rows = read_rows(trusted, "dev", columns), read_rows(untrusted, columns=columns)
     length = max_length or models.max_length(loaded, tokenizer)
     return Case(loaded, tokenizer, clean, rows, preset.parts, length, seed), rows
 
@@ -151,6 +165,8 @@ def detect(
     config: Config = "default",
     detector: DetectorName = None,
     max_length: MaxLength = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -162,7 +178,8 @@ def detect(
     with console(quiet, as_json) as out:
         check_file(output)
         preset = _chosen(config, detector, None)
-        case, rows = _case(model, trusted, untrusted, preset, max_length, seed)
+        columns = Columns(text_column, label_column)
+        case, rows = _case(model, (trusted, untrusted), columns, preset, max_length, seed)
         with resumable(output, quiet) as run:
             found, notes = run_detector(case, preset.detector, run)
             for note in notes:
@@ -224,6 +241,8 @@ def purify(
     repair: RepairName = None,
     force: Annotated[bool, typer.Option("--force", help="Repair without evidence too.")] = False,
     max_length: MaxLength = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -236,7 +255,8 @@ def purify(
     with console(quiet, as_json) as out:
         fresh(output, resumes=True)
         preset = _chosen(config, detector, repair)
-        case, _ = _case(model, trusted, untrusted, preset, max_length, seed)
+        columns = Columns(text_column, label_column)
+        case, _ = _case(model, (trusted, untrusted), columns, preset, max_length, seed)
         with resumable(output, quiet) as run:
             result = run_defence(case, preset.detector, preset.repair, force=force, run=run)
             summary = {
@@ -274,18 +294,21 @@ def evaluate(
         ),
     ] = False,
     max_length: MaxLength = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """CACC, ASR and RACC with 95 % intervals; with a reference model their floor and ceiling."""
     with console(quiet, as_json) as out:
-        rows = {
-            "clean": read_rows(clean, "test"),
-            "poisoned": read_rows(poisoned, "test-poison") if poisoned else None,
-            "triggered": read_rows(triggered, "test-triggered") if triggered else None,
-        }
         judged = models.load_checkpoint(model)
+        columns = Columns(text_column, label_column, data.label_names(judged[0].config.id2label))
+        rows = {
+            "clean": read_rows(clean, "test", columns),
+            "poisoned": read_rows(poisoned, "test-poison", columns) if poisoned else None,
+            "triggered": read_rows(triggered, "test-triggered", columns) if triggered else None,
+        }
         reference = models.load_checkpoint(reference_model) if reference_model else None
         result = measure(
             *judged,
