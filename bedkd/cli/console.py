@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -20,7 +19,7 @@ from datasets import Dataset
 from datasets import disable_progress_bars as quiet_datasets
 from transformers.utils import logging as transformers_logging
 
-from bedkd import data
+from bedkd import data, escaping
 from bedkd.data import Columns
 from bedkd.errors import InputError
 from bedkd.files import locked, writing
@@ -52,15 +51,15 @@ class Console:
 
     def say(self, message: str) -> None:
         if not self.quiet and runtime.is_main_process():
-            print(message, file=sys.stderr, flush=True)
+            print(escaping.lines(message), file=sys.stderr, flush=True)
 
     def finish(self, result: dict, text: str) -> None:
         if not runtime.is_main_process():
             return
         if self.as_json:
-            print(json.dumps(result, ensure_ascii=False))
+            print(escaping.as_json(result))
         elif not self.quiet:
-            print(text)
+            print(escaping.lines(text))
 
 
 @contextlib.contextmanager
@@ -79,7 +78,7 @@ def console(quiet: bool, as_json: bool) -> Iterator[Console]:
     try:
         yield Console(quiet, as_json)
     except InputError as error:
-        print(f"bedkd: {error}", file=sys.stderr)
+        print(f"bedkd: {escaping.visible(error)}", file=sys.stderr)
         raise typer.Exit(2) from error
     except KeyboardInterrupt as error:
         print(
@@ -144,13 +143,18 @@ def read_rows(path: Path | str, split: str = "train", columns: Columns = Columns
         if split in splits or len(splits) == 1:
             return splits[split if split in splits else next(iter(splits))]
         raise InputError(f"{path}: no split {split}; it has {', '.join(splits)}")
-    if path.is_dir():
-        # Only the file that is meant: a defence must not so much as open the test rows.
-        for file in (path / f"{split}.csv", path / f"{split}-clean.csv"):
-            if file.is_file():
-                return data.read(file, columns)
-        raise InputError(f"{path}: no {split}.csv or {split}-clean.csv")
-    return data.read(path, columns)
+    return data.read(file_of(path, split), columns)
+
+
+def file_of(path: Path, split: str) -> Path:
+    """The file itself, or that of a split in a folder of OpenBackdoor. No other is opened: a
+    defence must not so much as look at test rows."""
+    if not path.is_dir():
+        return path
+    for file in (path / f"{split}.csv", path / f"{split}-clean.csv"):
+        if file.is_file():
+            return file
+    raise InputError(f"{path}: no {split}.csv or {split}-clean.csv")
 
 
 def fresh(path: Path, *, resumes: bool = False) -> Path:

@@ -29,15 +29,18 @@ from bedkd.cli.console import (
     read_rows,
     resumable,
 )
+from bedkd.cli.publish import input_sums, write_output
 from bedkd.data import Columns
-from bedkd.detectors import DETECTORS, Detection
+from bedkd.detectors import DETECTORS, Detection, Given
 from bedkd.errors import InputError
 from bedkd.evaluation import evaluate as measure
-from bedkd.files import check_file, write_json, writing
+from bedkd.files import check_file, writing
+from bedkd.outcome import suspected_words
 from bedkd.presets import PRESETS, Preset
 from bedkd.purify import detect as run_detector
 from bedkd.purify import purify as run_defence
 from bedkd.repairs import REPAIRS
+from bedkd.suspects import read_review, top_suspects
 from bedkd.training import runtime
 from bedkd.training.fine_tune import TrainingConfig, default_lr, fine_tune
 
@@ -240,6 +243,10 @@ def purify(
     detector: DetectorName = None,
     repair: RepairName = None,
     force: Annotated[bool, typer.Option("--force", help="Repair without evidence too.")] = False,
+    accept: Annotated[
+        Path | None,
+        typer.Option(help="suspects.csv of an earlier run, its column `poisoned` corrected."),
+    ] = None,
     max_length: MaxLength = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
@@ -257,23 +264,25 @@ def purify(
         preset = _chosen(config, detector, repair)
         columns = Columns(text_column, label_column)
         case, _ = _case(model, (trusted, untrusted), columns, preset, max_length, seed)
+        reviewed = read_review(accept, case) if accept else None
+        if reviewed is not None:
+            preset = preset._replace(detector=Given(np.flatnonzero(reviewed.flagged)))
         with resumable(output, quiet) as run:
-            result = run_defence(case, preset.detector, preset.repair, force=force, run=run)
+            result = run_defence(
+                case, preset.detector, preset.repair, force=force, found=reviewed, run=run
+            )
+            words = suspected_words(case, result.detection)
+            suspects = top_suspects(case, result.detection, words)
             summary = {
                 **report.provenance("bedkd purify", seed=seed, backbone=str(model)),
                 **result.to_dict(),
+                "top_rows": [suspect.to_dict() for suspect in suspects],
+                "files": input_sums(model, trusted, untrusted),
             }
-            text = report.purification_markdown(summary)
             if runtime.is_main_process():
                 with publishing(run, output) as staging:
-                    if result.detection.cannot_tell:
-                        pass  # a copy in a folder of this name would look like a clean model
-                    elif result.changed:
-                        models.save_checkpoint(result.model, case.tokenizer, staging)
-                    else:
-                        models.copy_checkpoint(model, case.model, case.tokenizer, staging)
-                    (staging / "report.md").write_text(text, encoding="utf-8")
-                    write_json(summary, staging / "report.json")
+                    write_output(staging, result, summary, suspects, model)
+        text = report.purification_markdown(summary)
         out.finish({"output": str(output), **summary}, text + f"\nWritten to {output}.")
     _exit(result.verdict, result.outcome is None or result.outcome.reached)
 

@@ -35,7 +35,7 @@ def _open_text(path: Path, newline: str | None = None) -> IO[str]:
 def read_csv(path: Path, columns: Columns) -> Iterator[RawRow]:
     """Comma-separated values with a header; a field with commas or line breaks is quoted."""
     with _open_text(path, newline="") as handle:
-        rows = _csv_rows(handle, path)
+        rows = csv_rows(handle, path)
         _, header = next(rows, (1, []))
         pick = columns.picker(header, path)
         for number, row in rows:
@@ -49,9 +49,15 @@ def read_csv(path: Path, columns: Columns) -> Iterator[RawRow]:
             yield number, *pick(row)
 
 
-def _csv_rows(handle: IO[str], path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The records of a CSV file, numbered from 1, the header."""
-    rows = csv.reader(handle)
+def csv_rows(
+    handle: Iterable[str], path: Path, delimiter: str = ","
+) -> Iterator[tuple[int, list[str]]]:
+    """The records of a CSV file, numbered from 1, the header.
+
+    Raises:
+        InputError: names the row that is not CSV.
+    """
+    rows = csv.reader(handle, delimiter=delimiter)
     number = 1
     try:
         for row in rows:
