@@ -20,7 +20,7 @@ from bedkd.detectors.base import Detection
 from bedkd.detectors.wording import trigger_words
 from bedkd.errors import InputError
 from bedkd.escaping import cell
-from bedkd.text import is_spaced, split, words
+from bedkd.text import PAIR, is_spaced, split, words
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.predict import predict
 
@@ -28,6 +28,7 @@ TOP_ROWS = 10
 # A row is left out in so many pieces at most; a piece without which the model believes in the given
 # label by so much less gave the row away.
 MOST_PIECES, TELLING = 40, 0.2
+SECOND = "\N{DOUBLE VERTICAL LINE}"  # stands before the second text of a pair
 HEADER = ("row", "poisoned", "score", "flagged", "label", "name", "text")
 
 
@@ -86,9 +87,10 @@ def top_suspects(case: Case, detection: Detection, suspected: Sequence[str]) -> 
         label = case.labels[row]
         drops = belief[k, label] - belief[start : start + len(pieces), label]
         start += len(pieces)
+        known = [bool(set(words(piece, case.tokenizer)) & set(suspected)) for piece in pieces]
         told = [
-            (piece, bool(drop >= TELLING or set(words(piece, case.tokenizer)) & set(suspected)))
-            for piece, drop in zip(pieces, drops, strict=True)
+            (piece.replace(PAIR, SECOND), word or bool(drop >= TELLING))
+            for piece, word, drop in zip(pieces, known, drops, strict=True)
         ]
         score, flagged = float(detection.scores[row]), bool(detection.flagged[row])
         name = case.label_name(label)
@@ -144,7 +146,8 @@ def write_suspects(handle: IO[str], case: Case, detection: Detection) -> None:
         flagged, label = int(detection.flagged[row]), int(case.labels[row])
         score = f"{detection.scores[row]:.6f}"
         name = cell(case.label_name(label))
-        writer.writerow([row, flagged, score, flagged, label, name, cell(text)])
+        text = cell(text.replace(PAIR, SECOND))
+        writer.writerow([row, flagged, score, flagged, label, name, text])
 
 
 def read_review(path: str | Path, case: Case) -> Detection:

@@ -34,6 +34,9 @@ Lr = Annotated[float | None, typer.Option(min=0.0, help="2e-4 for minilm, else 2
 TextColumn = Annotated[
     str | None, typer.Option(help="The texts' column. Default: its usual names.")
 ]
+PairColumn = Annotated[
+    str | None, typer.Option(help="The second texts' column, for a model that reads pairs.")
+]
 LabelColumn = Annotated[
     str | None,
     typer.Option(help="The labels' column: class indices, or names that the model has for them."),

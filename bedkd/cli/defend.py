@@ -20,6 +20,7 @@ from bedkd.cli.console import (
     LabelColumn,
     Lr,
     Output,
+    PairColumn,
     Quiet,
     Seed,
     TextColumn,
@@ -169,6 +170,7 @@ def detect(
     detector: DetectorName = None,
     max_length: MaxLength = None,
     text_column: TextColumn = None,
+    pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -181,7 +183,7 @@ def detect(
     with console(quiet, as_json) as out:
         check_file(output)
         preset = _chosen(config, detector, None)
-        columns = Columns(text_column, label_column)
+        columns = Columns(text_column, label_column, pair=pair_column)
         case, rows = _case(model, (trusted, untrusted), columns, preset, max_length, seed)
         with resumable(output, quiet) as run:
             found, notes = run_detector(case, preset.detector, run)
@@ -249,6 +251,7 @@ def purify(
     ] = None,
     max_length: MaxLength = None,
     text_column: TextColumn = None,
+    pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -262,7 +265,7 @@ def purify(
     with console(quiet, as_json) as out:
         fresh(output, resumes=True)
         preset = _chosen(config, detector, repair)
-        columns = Columns(text_column, label_column)
+        columns = Columns(text_column, label_column, pair=pair_column)
         case, _ = _case(model, (trusted, untrusted), columns, preset, max_length, seed)
         reviewed = read_review(accept, case) if accept else None
         if reviewed is not None:
@@ -304,6 +307,7 @@ def evaluate(
     ] = False,
     max_length: MaxLength = None,
     text_column: TextColumn = None,
+    pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -312,7 +316,8 @@ def evaluate(
     """CACC, ASR and RACC with 95 % intervals; with a reference model their floor and ceiling."""
     with console(quiet, as_json) as out:
         judged = models.load_checkpoint(model)
-        columns = Columns(text_column, label_column, data.label_names(judged[0].config.id2label))
+        names = data.label_names(judged[0].config.id2label)
+        columns = Columns(text_column, label_column, names, pair_column)
         rows = {
             "clean": read_rows(clean, "test", columns),
             "poisoned": read_rows(poisoned, "test-poison", columns) if poisoned else None,

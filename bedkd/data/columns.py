@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ LABEL_COLUMNS = ("label", "labels", "sentiment", "class", "1")
 FLAG_COLUMNS = ("poisoned", "2")
 
 LARGEST_LABEL = 2**63 - 1  # the column is int64
-# Takes text, label and poison flag out of a row.
+# Takes text (or two of them), label and poison flag out of a row.
 Picker = Callable[[Sequence], tuple[object, object, object]]
 
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
@@ -30,6 +30,7 @@ class Columns:
         text: name of the text's column; None looks for the usual names.
         label: name of the label's column, likewise.
         label_names: class indices by name, where labels may be names.
+        pair: name of the column of second texts, for models that read pairs.
 
     Example:
         >>> Columns(label_names={"no": 0, "Yes": 1}).label_index("yes", "a.csv, row 2")
@@ -39,6 +40,7 @@ class Columns:
     text: str | None = None
     label: str | None = None
     label_names: Mapping[str, int] = field(default_factory=dict)
+    pair: str | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -60,13 +62,27 @@ class Columns:
         header = list(header)
         text = header.index(find_column(header, self.texts, source, "text"))
         label = header.index(find_column(header, self.labels, source, "label"))
+        second = None
+        if self.pair is not None:
+            second = header.index(find_column(header, [self.pair], source, "pair"))
         name = match(header, FLAG_COLUMNS)
         flag = None if name is None else header.index(name)
 
         def pick(row: Sequence) -> tuple[object, object, object]:
-            return row[text], row[label], None if flag is None else row[flag]
+            texts = row[text] if second is None else (row[text], row[second])
+            return texts, row[label], None if flag is None else row[flag]
 
         return pick
+
+    def rows(
+        self, header: Sequence[str], column: Callable[[str], Sequence], source: str | Path
+    ) -> Iterator[tuple[object, object, object]]:
+        """Text, label and flag of every row of a table, of which no other column is read."""
+        texts, label, flag = self.picker(header, source)(header)
+        firsts = column(texts) if self.pair is None else zip(*map(column, texts), strict=True)
+        labels = column(label)
+        flags = [None] * len(labels) if flag is None else column(flag)
+        return zip(firsts, labels, flags, strict=True)
 
     def label_index(self, value: object, where: str) -> int:
         """The class index that a value of the label's column means.

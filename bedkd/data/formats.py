@@ -21,6 +21,7 @@ from bedkd.data.readers import READERS, RawRow, open_bytes
 from bedkd.data.rows import SPLITS, make
 from bedkd.errors import InputError
 from bedkd.files import atomic_text
+from bedkd.text import PAIR, pair
 
 # The longer marks first: UTF-32's begins with that of UTF-16.
 BYTE_ORDER_MARKS = (
@@ -90,7 +91,8 @@ def checked(rows: Iterable[RawRow], source: str | Path, columns: Columns = Colum
     texts, labels, flags = [], [], []
     for row, text, label, flag in rows:
         where = f"{source}, row {row}"
-        texts.append(_text(text, where))
+        single = not isinstance(text, tuple)
+        texts.append(_text(text, where) if single else pair(*(_text(t, where) for t in text)))
         labels.append(columns.label_index(label, where))
         flags.append(_flag(flag, where))
     if not texts:
@@ -134,6 +136,11 @@ def _text(value: object, where: str) -> str:
             f"{where}: the text holds half a character ({value[error.start]!a}, a lone surrogate); "
             "write the character itself, or both halves of the escape"
         ) from error
+    if PAIR in value:
+        raise InputError(
+            f"{where}: the text holds {PAIR!a}, a noncharacter that Unicode keeps for use inside "
+            "programs; take it out"
+        )
     return value
 
 

@@ -147,9 +147,10 @@ def _names(header: list[str], columns: Columns, where: str) -> list[str]:
     """The keys that every record must have."""
     try:
         wanted = [("text", columns.texts), ("label", columns.labels)]
+        wanted += [("pair", [columns.pair])] if columns.pair else []
         return [find_column(header, names, where, what) for what, names in wanted]
     except InputError as error:
-        if columns.text or columns.label:
+        if columns.text or columns.label or columns.pair:
             raise
         raise InputError(f"{where}: needs the keys text and label") from error
 
@@ -191,9 +192,9 @@ def read_arrow(path: Path, columns: Columns) -> Iterator[RawRow]:
 def _table(batches: Callable[[], Iterable], path: Path, columns: Columns) -> Iterator[RawRow]:
     number = 0
     for batch in batches():
-        pick = columns.picker(batch.schema.names, path)
-        texts, labels, flags = (None if c is None else c.to_pylist() for c in pick(batch.columns))
-        for row in zip(texts, labels, flags or [None] * len(texts), strict=True):
+        names = batch.schema.names
+        pylist = {name: batch.column(k).to_pylist for k, name in enumerate(names)}
+        for row in columns.rows(names, lambda name, lists=pylist: lists[name](), path):
             yield number, *row
             number += 1
 

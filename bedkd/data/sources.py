@@ -285,15 +285,16 @@ def _usable(
     for split, rows in splits.items():
         where = f"{source}, split {split}"
         rows = rows.with_format(None)  # a saved format may give tensors
-        texts, label, flag = columns.picker(rows.column_names, where)(rows.column_names)
+        label = columns.picker(rows.column_names, where)(rows.column_names)[1]
         labels = list(rows[label])
         if labels and all(x == -1 for x in labels):
             continue
         names = getattr(rows.features[label], "names", None) or []
-        if set(names) <= columns.label_names.keys():  # the model may number them otherwise
-            labels = [names[x] if 0 <= x < len(names) else x for x in labels] if names else labels
-        flags = [None] * len(rows) if flag is None else rows[flag]
-        found = zip(range(len(rows)), rows[texts], labels, flags, strict=True)
+        if names and set(names) <= columns.label_names.keys():  # the model may number them else
+            labels = [names[x] if 0 <= x < len(names) else x for x in labels]
+        content = {**{name: rows[name] for name in rows.column_names}, label: labels}
+        raw = columns.rows(rows.column_names, content.__getitem__, where)
+        found = ((number, *row) for number, row in enumerate(raw))
         usable[split] = checked(found, where, columns)
     return usable
 
