@@ -435,6 +435,14 @@ def test_without_a_verdict_there_is_a_report_and_no_model(result, model, files, 
     assert "only 3 rows of label 0" in (out / "report.md").read_text()
 
 
+def test_nothing_is_written_over_or_into_an_input(failure, model, files):
+    before = {path: path.read_bytes() for path in [*model.iterdir(), *files.iterdir()]}
+    for place in (model / "scores.csv", model / "config.json", files / "train.csv"):
+        assert "lies in the input" in failure(*detect(model, files, place))
+    assert "lies in the input" in failure(*purify(model, files, model / "out"))
+    assert {path: path.read_bytes() for path in [*model.iterdir(), *files.iterdir()]} == before
+
+
 def test_two_runs_into_one_output_refuse_each_other(failure, model, files, acting, tmp_path):
     with locked(tmp_path / "out.partial"):
         assert "another bedkd works on" in failure(*purify(model, files, tmp_path / "out", *acting))

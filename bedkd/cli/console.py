@@ -160,6 +160,19 @@ def file_of(path: Path, split: str) -> Path:
     raise InputError(f"{path}: no {split}.csv or {split}-clean.csv")
 
 
+def apart(output: Path, *inputs: Path | str) -> None:
+    """Refuse an output that is one of the inputs or lies in the folder of one.
+
+    Raises:
+        InputError: names both.
+    """
+    place = Path(output).resolve()
+    for given in map(Path, inputs):
+        whole = given.resolve()
+        if given.exists() and (place == whole or (whole.is_dir() and whole in place.parents)):
+            raise InputError(f"output {output}: lies in the input {given}; name another place")
+
+
 def fresh(path: Path, *, resumes: bool = False) -> Path:
     """Refuse to write into a folder that already holds something.
 

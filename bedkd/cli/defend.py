@@ -24,6 +24,7 @@ from bedkd.cli.console import (
     Quiet,
     Seed,
     TextColumn,
+    apart,
     console,
     fresh,
     publishing,
@@ -182,6 +183,7 @@ def detect(
     """
     with console(quiet, as_json) as out:
         check_file(output)
+        apart(output, model, trusted, untrusted)
         preset = _chosen(config, detector, None)
         columns = Columns(text_column, label_column, pair=pair_column)
         case, rows = _case(model, (trusted, untrusted), columns, preset, max_length, seed)
@@ -264,6 +266,7 @@ def purify(
     """
     with console(quiet, as_json) as out:
         fresh(output, resumes=True)
+        apart(output, model, trusted, untrusted)
         preset = _chosen(config, detector, repair)
         columns = Columns(text_column, label_column, pair=pair_column)
         case, _ = _case(model, (trusted, untrusted), columns, preset, max_length, seed)

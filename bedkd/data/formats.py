@@ -69,6 +69,14 @@ def read(path: str | Path, columns: Columns = Columns()) -> Dataset:
             f"{path}: unknown file type; use {', '.join(READERS)}, each also followed by .gz"
         )
     try:
+        return _decoded(path, kind, columns)
+    except (OSError, EOFError, zlib.error) as error:
+        what = "not packed by gzip, or cut short" if path != name else "cannot be read"
+        raise InputError(f"{path}: {what} ({error})") from error
+
+
+def _decoded(path: Path, kind: str, columns: Columns) -> Dataset:
+    try:
         if kind not in TABLES:
             _refuse_wide_encodings(path)
         return checked(READERS[kind](path, columns), path, columns)
@@ -77,9 +85,6 @@ def read(path: str | Path, columns: Columns = Columns()) -> Dataset:
             f"{path}, line {_first_undecodable(path)}: not UTF-8; convert the file, for instance "
             "with `iconv -f latin1 -t utf-8`"
         ) from error
-    except (OSError, EOFError, zlib.error) as error:
-        what = "not packed by gzip, or cut short" if path != name else "cannot be read"
-        raise InputError(f"{path}: {what} ({error})") from error
 
 
 def checked(rows: Iterable[RawRow], source: str | Path, columns: Columns = Columns()) -> Dataset:
