@@ -435,6 +435,25 @@ def test_without_a_verdict_there_is_a_report_and_no_model(result, model, files, 
     assert "only 3 rows of label 0" in (out / "report.md").read_text()
 
 
+def test_a_plan_is_made_and_nothing_else(result, run, model, files, toy, tmp_path):
+    before = weights(model)
+    words = purify(model, files, tmp_path / "out", "--config", "quick", "--plan")
+    found = result(*words)
+    assert (found["rows"], found["trusted"], found["rows_cut"]) == (320, 200, 0)
+    assert (found["detector"], found["repair"]) == ("BeDKDDetector", "AdversarialDistillation")
+    assert 0 < found["seconds"][0] < found["seconds"][1] < 3600
+    assert 0 < found["memory_mb"] < 1000
+    text = run(*words)[1]
+    assert "320 untrusted rows, 200 trusted rows, 2 labels" in text
+    assert "on this machine it takes" in text
+    other = run(*purify(model, files, tmp_path / "out", "--detector", "zscore", "--plan"))[1]
+    assert "takes at least" in other
+    data.write(toy.rows(6), files / "dev-clean.csv")
+    assert "only 3 rows of label 0" in run(*words)[1]
+    assert not list(tmp_path.glob("out*"))
+    assert weights(model) == before
+
+
 def test_nothing_is_written_over_or_into_an_input(failure, model, files):
     before = {path: path.read_bytes() for path in [*model.iterdir(), *files.iterdir()]}
     for place in (model / "scores.csv", model / "config.json", files / "train.csv"):

@@ -38,6 +38,8 @@ from bedkd.errors import InputError
 from bedkd.evaluation import evaluate as measure
 from bedkd.files import check_file, writing
 from bedkd.outcome import suspected_words
+from bedkd.plan import plan as make_plan
+from bedkd.plan import plan_text
 from bedkd.presets import PRESETS, Preset
 from bedkd.purify import detect as run_detector
 from bedkd.purify import purify as run_defence
@@ -56,6 +58,14 @@ DetectorName = Annotated[
 ]
 RepairName = Annotated[
     str | None, typer.Option("--repair", help=f"In place of the preset's: {', '.join(REPAIRS)}.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Repair without evidence too.")]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Say what would be done, for how long; write nothing.")
+]
+Accept = Annotated[
+    Path | None,
+    typer.Option(help="suspects.csv of an earlier run, its column `poisoned` corrected."),
 ]
 MaxLength = Annotated[
     int | None, typer.Option(min=4, help="Tokens read of a text. Default: what the model says.")
@@ -246,11 +256,9 @@ def purify(
     config: Config = "default",
     detector: DetectorName = None,
     repair: RepairName = None,
-    force: Annotated[bool, typer.Option("--force", help="Repair without evidence too.")] = False,
-    accept: Annotated[
-        Path | None,
-        typer.Option(help="suspects.csv of an earlier run, its column `poisoned` corrected."),
-    ] = None,
+    force: Force = False,
+    plan: Plan = False,
+    accept: Accept = None,
     max_length: MaxLength = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
@@ -273,6 +281,10 @@ def purify(
         reviewed = read_review(accept, case) if accept else None
         if reviewed is not None:
             preset = preset._replace(detector=Given(np.flatnonzero(reviewed.flagged)))
+        if plan:
+            found = make_plan(case, preset)
+            out.finish(found, plan_text(found))
+            return
         with resumable(output, quiet) as run:
             result = run_defence(
                 case, preset.detector, preset.repair, force=force, found=reviewed, run=run
