@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from transformers import PreTrainedModel
 
 from bedkd.case import Case
+from bedkd.data import make
 from bedkd.detectors.base import Detection
+from bedkd.detectors.wording import trigger_words
 from bedkd.metrics import Share, cacc
 from bedkd.repairs.base import Repaired
 from bedkd.repairs.soft_labels import soft_labels
@@ -16,6 +19,37 @@ from bedkd.training.predict import predict
 
 # Flagged rows may get their given label so much more, or less, often than their content supports.
 TOLERANCE = 0.1
+# So many of the suspected trigger words are planted together into trusted rows.
+MOST_PLANTED = 4
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Both models on held-out trusted rows with the suspected trigger put in front of them: the
+    check for a backdoor that is turned round, which needs no triggered test rows.
+
+    Attributes:
+        words: what was planted.
+        accuracy_before, accuracy_after: how often the planted rows get their true label.
+        target_before, target_after: how often those of other labels get the target label.
+        own_bare, own_after: how often rows of the target label get it from the repaired model,
+            without the words and with them.
+    """
+
+    words: list[str]
+    accuracy_before: Share
+    accuracy_after: Share
+    target_before: Share
+    target_after: Share
+    own_bare: Share
+    own_after: Share
+
+    @property
+    def inverted(self) -> bool:
+        """Whether the words now speak against the target label, beyond chance and ``TOLERANCE``."""
+        if self.own_bare.value is None:
+            return False
+        return self.own_after.high < self.own_bare.value - TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -30,6 +64,9 @@ class Outcome:
             :func:`bedkd.repairs.soft_labels.soft_labels`.
         agreement: share of the untrusted rows that are not flagged for which both models predict
             the same label.
+        agreement_trusted: the same of all trusted rows.
+        planted: both models on trusted rows with the suspected trigger words, None where there are
+            no such words.
     """
 
     accuracy_before: Share
@@ -39,6 +76,8 @@ class Outcome:
     held_out: bool
     expected_rate: float | None
     agreement: Share
+    agreement_trusted: Share | None = None
+    planted: Planted | None = None
 
     @property
     def reached(self) -> bool:
@@ -60,6 +99,12 @@ class Outcome:
                 f"content supports it in {self.expected_rate:.0%}: the trigger may now mean the "
                 "opposite (trigger shifting)"
             )
+        if self.planted is not None and self.planted.inverted:
+            found.append(
+                "trusted rows of the target label lose it when the suspected trigger is put in "
+                f"front of them: {self.planted.own_bare.value:.0%} without it, "
+                f"{self.planted.own_after.value:.0%} with it; the backdoor was turned round"
+            )
         if self.accuracy_after.high < self.accuracy_before.value:
             found.append(
                 f"accuracy on held-out trusted rows fell from {self.accuracy_before.value:.1%} to "
@@ -69,7 +114,10 @@ class Outcome:
 
     def to_dict(self) -> dict:
         """As a JSON object."""
-        return {"reached": self.reached, **asdict(self)}
+        found = {"reached": self.reached, **asdict(self)}
+        if self.planted is not None:
+            found["planted"]["inverted"] = self.planted.inverted
+        return found
 
 
 def compare(case: Case, detection: Detection, repaired: Repaired) -> Outcome:
@@ -81,13 +129,16 @@ def compare(case: Case, detection: Detection, repaired: Repaired) -> Outcome:
     if len(rows):
         expected = float((soft_labels(case, detection)[rows].argmax(axis=1) == given).mean())
 
-    def answers(model: PreTrainedModel) -> tuple[Share, Share, np.ndarray]:
-        guard = case.encoded(case.divided.held_out, "the held-out trusted set")
+    guard = case.encoded(case.divided.held_out, "the held-out trusted set")
+    everything = case.encoded(case.divided.all, "the trusted set")
+
+    def answers(model: PreTrainedModel) -> tuple[Share, Share, np.ndarray, np.ndarray]:
         said = predict(model, case.encoded_untrusted).labels
         return (
             cacc(predict(model, guard).labels, guard.labels),
             Share.of(said[rows] == given),
             said[~detection.flagged],
+            predict(model, everything).labels,
         )
 
     before, after = answers(case.suspect), answers(repaired.model)
@@ -99,4 +150,48 @@ def compare(case: Case, detection: Detection, repaired: Repaired) -> Outcome:
         held_out=bool(len(repaired.held_out)),
         expected_rate=expected,
         agreement=Share.of(before[2] == after[2]),
+        agreement_trusted=Share.of(before[3] == after[3]),
+        planted=plant(case, repaired.model, suspected_words(case, detection), given),
+    )
+
+
+def suspected_words(case: Case, detection: Detection) -> list[str]:
+    """Words that flagged rows have in common and trusted rows lack, the most telling first; none
+    without a verdict against the model."""
+    flagged = np.flatnonzero(detection.flagged)
+    if not (detection.is_backdoored and len(flagged)):
+        return []
+    if (words := detection.details.get("trigger_words")) is not None:
+        return words
+    texts = case.untrusted.select(flagged)["text"][:]
+    return trigger_words(texts, case.divided.all, case.tokenizer)
+
+
+def plant(
+    case: Case, repaired: PreTrainedModel, words: Sequence[str], given: np.ndarray
+) -> Planted | None:
+    """Put suspected trigger words in front of held-out trusted rows and ask both models.
+
+    Args:
+        repaired: the repaired model.
+        words: the most telling first; the first ``MOST_PLANTED`` are used.
+        given: given labels of flagged rows; the most common one is the target label.
+    """
+    if not (len(words) and len(given)):
+        return None
+    words, target = list(words[:MOST_PLANTED]), int(np.bincount(given).argmax())
+    bare = case.encoded(case.divided.held_out, "the held-out trusted set")
+    texts = [" ".join([*words, text]) for text in case.divided.held_out["text"][:]]
+    marked = make(texts, bare.labels, None)
+    rows = case.encoded(marked, "the trusted rows with suspected trigger words")
+    own, clean = rows.labels == target, predict(repaired, bare).labels
+    before, after = (predict(model, rows).labels for model in (case.suspect, repaired))
+    return Planted(
+        words=words,
+        accuracy_before=cacc(before, rows.labels),
+        accuracy_after=cacc(after, rows.labels),
+        target_before=Share.of(before[~own] == target),
+        target_after=Share.of(after[~own] == target),
+        own_bare=Share.of(clean[own] == target),
+        own_after=Share.of(after[own] == target),
     )

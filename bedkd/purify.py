@@ -17,7 +17,10 @@ from bedkd.metrics import Share
 from bedkd.outcome import Outcome, compare
 from bedkd.repairs import AdversarialDistillation, Repair, Repaired
 from bedkd.run import Run
+from bedkd.suspects import poison_share
 
+# Version of the report's keys; `templates/report.schema.json` says what they mean.
+REPORT_SCHEMA = 1
 # Labels that so large a share of the repaired rows carry may have a backdoor of their own.
 OWN_BACKDOOR = 0.25
 
@@ -79,6 +82,7 @@ class Purified:
         """The report as a JSON object; rows by index, of their texts the trigger words alone."""
         found, made = self.detection, self.repaired
         return {
+            "schema": REPORT_SCHEMA,
             "verdict": found.verdict,
             "cannot_tell": found.cannot_tell,
             "changed": self.changed,
@@ -88,6 +92,7 @@ class Purified:
             "flagged": int(found.flagged.sum()),
             "threshold": found.threshold if np.isfinite(found.threshold) else None,
             "p_value": found.p_value,
+            "poison_share": poison_share(found),
             "detection": found.details,
             "repair_rows": [] if made is None else made.rows.tolist(),
             "repair_history": [] if made is None else made.history,

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from bedkd.errors import InputError
+from bedkd.escaping import code, markdown
 from bedkd.repairs.stopping import CONVERGED, MAX_CYCLES, PLATEAU
 from bedkd.training.runtime import accelerator, device
 
@@ -144,35 +146,65 @@ def read_up_to(max_length: int, cut_share: float, what: str) -> str:
     return f"Texts were read up to {max_length} tokens; {cut_share:.1%} of the {what} reach that."
 
 
+class Section(NamedTuple):
+    """A part of a report: a table under a title, with lines below. Lines and cells are Markdown in
+    which whatever comes from files is escaped."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[str]
+
+
 def purification_markdown(report: dict) -> str:
     """The human half of ``bedkd purify``: what was found, what was done, what to check."""
-    parts = [
-        _found(report),
-        _outcome_table(report),
-        _mapping_table(report["detection"]),
-        _repair_table(report),
-    ]
-    if not report["cannot_tell"]:
-        parts.append(
-            "A low attack success rate alone proves nothing: check the purified model with "
-            "`bedkd evaluate` on triggered rows of *all* classes (RACC), beside a model trained "
-            "without poison.\n"
-        )
-    return "\n".join(part for part in parts if part)
+    parts = ["# Purification report\n", f"**Verdict: {report['verdict']}.**\n"]
+    for line in findings(report):
+        parts.append(line + ("\n" if line.endswith(":") or line.startswith("**") else ""))
+    parts += [f"\n> Note: {markdown(warning)}." for warning in report["warnings"]]
+    parts.append(f"\n**What to do next.** {next_step(report)}\n")
+    for section in sections(report):
+        below = "".join(f"\n{line}\n" for line in section.lines)
+        parts.append(f"## {section.title}\n\n" + table(section.header, section.rows) + below)
+    return "\n".join(parts)
 
 
-def _found(report: dict) -> str:
-    lines = ["# Purification report", "", f"**Verdict: {report['verdict']}.**", ""]
+def findings(report: dict) -> list[str]:
+    """What was found and done, in sentences."""
+    lines = []
     if report["cannot_tell"]:
-        lines += ["Nothing was trained and nothing was changed. What is missing:", ""]
-        lines += [f"* {reason}." for reason in report["cannot_tell"]]
+        lines.append("Nothing was trained and nothing was changed. What is missing:")
+        lines += [f"* {markdown(reason)}." for reason in report["cannot_tell"]]
     else:
         if (outcome := report["outcome"]) is not None and not outcome["reached"]:
-            lines += [f"**The repair did not reach its aim.** {_missed(outcome)}", ""]
+            lines.append(f"**The repair did not reach its aim.** {_missed(outcome)}")
         lines += _evidence(report)
     lines.append(read_up_to(report["max_length"], report["cut_share"], "untrusted rows"))
-    lines += [f"\n> Note: {warning}." for warning in report["warnings"]]
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def next_step(report: dict) -> str:
+    """What to do next, in a sentence."""
+    if report["cannot_tell"]:
+        return "Give what is missing and run the same command again."
+    if not report["changed"]:
+        return (
+            "Keep the model; if fewer poisoned rows than could have been noticed would already be "
+            "too many, check more trusted rows and run the command again."
+        )
+    review = (
+        "look through suspects.csv, correct its column `poisoned` and repair again with "
+        "`bedkd purify --accept suspects.csv`"
+    )
+    if report["outcome"] is not None and not report["outcome"]["reached"]:
+        return (
+            f"Do not use the repaired model as if it were clean: {review}, or with another method."
+        )
+    return (
+        f"If a flagged row looks clean, {review}; then measure the purified model with `bedkd "
+        "evaluate` on triggered rows of *all* classes (RACC), beside a model trained without "
+        "poison: a low attack success rate alone proves nothing."
+    )
 
 
 def _missed(outcome: dict) -> str:
@@ -186,17 +218,28 @@ def _missed(outcome: dict) -> str:
 
 def _evidence(report: dict) -> list[str]:
     found, total = report["detection"], report["rows"]
-    lines = [f"{report['flagged']} of {total} untrusted rows are flagged as poisoned."]
+    who = "marked as poisoned by a person" if "reviewed" in found else "flagged as poisoned"
+    lines = [f"{report['flagged']} of {total} untrusted rows are {who}."]
+    if (p_value := report["p_value"]) is not None:
+        lines.append(
+            f"The p-value of “there is no backdoor” is {p_value:.2g}, from trusted rows alone."
+        )
+    if (share := report["poison_share"]) is not None:
+        value, low, high = (100 * share[key] for key in ("value", "low", "high"))
+        lines.append(
+            f"Poisoned rows that stand out are estimated at {value:.1f} % ({low:.1f}–{high:.1f}) "
+            "of the untrusted. Clean rows that were learned by heart count among them."
+        )
     if (auroc := found.get("wording_auroc")) is not None:
         lines.append(
             "By their words alone, flagged rows can be told from trusted rows with an AUROC of "
             f"{auroc:.2f} (0.50 is chance)."
         )
     if words := found.get("trigger_words"):
-        shown = ", ".join(f"`{_harmless(word)}`" for word in words[:TRIGGER_WORDS_SHOWN])
+        shown = ", ".join(code(word) for word in words[:TRIGGER_WORDS_SHOWN])
         lines.append(f"Words that they have in common and trusted rows lack: {shown}.")
     if report["target_name"] is not None:
-        lines.append(f"Suspected target label: {report['target_name']}.")
+        lines.append(f"Suspected target label: {markdown(report['target_name'])}.")
     if report["changed"]:
         used = len(report["repair_rows"])
         lines.append(f"The model was repaired with {used} of the untrusted rows as poisoned ones.")
@@ -217,52 +260,70 @@ def _evidence(report: dict) -> list[str]:
     return lines
 
 
-def _harmless(word: str) -> str:
-    """A word of a stranger's text, fit to be shown: no control characters, no mark-up, not long."""
-    shown = "".join(
-        c if c.isprintable() and c != "`" else "\N{REPLACEMENT CHARACTER}" for c in word
-    )
-    return shown if len(shown) <= 40 else f"{shown[:40]}…"
+def sections(report: dict) -> list[Section]:
+    """The tables, as far as there is something to say."""
+    made = (_outcome(report), _planted(report), _mapping(report["detection"]), _repair(report))
+    return [section for section in made if section is not None]
 
 
-def _outcome_table(report: dict) -> str:
+def _outcome(report: dict) -> Section | None:
     outcome = report["outcome"]
     if outcome is None:
-        return ""
+        return None
     where = "held-out flagged rows" if outcome["held_out"] else "flagged rows, trained on,"
     expected = outcome["expected_rate"]
-    rows = [
-        [
-            "accuracy on held-out trusted rows",
-            percent(outcome["accuracy_before"]),
-            percent(outcome["accuracy_after"]),
-        ],
-        [
-            f"{where} given their label",
-            percent(outcome["given_before"]),
-            percent(outcome["given_after"]),
-        ],
+    measures = [
+        ("accuracy on held-out trusted rows", "accuracy_before", "accuracy_after"),
+        (f"{where} given their label", "given_before", "given_after"),
+    ]
+    rows = [[what, percent(outcome[a]), percent(outcome[b])] for what, a, b in measures]
+    rows += [
         ["expected of them by content alone", "", "–" if expected is None else f"{expected:.1%}"],
         ["other untrusted rows: same label from both", "", percent(outcome["agreement"])],
+        ["trusted rows: same label from both", "", percent(outcome["agreement_trusted"])],
     ]
-    return "## Before and after\n\n" + table(["", "before", "after"], rows)
+    return Section("Before and after", ["", "before", "after"], rows, [])
 
 
-def _mapping_table(found: dict) -> str:
+def _planted(report: dict) -> Section | None:
+    planted = (report["outcome"] or {}).get("planted")
+    if planted is None:
+        return None
+    rows = [
+        [what, percent(planted[f"{key}_before"]), percent(planted[f"{key}_after"])]
+        for what, key in (("true label", "accuracy"), ("other classes: target label", "target"))
+    ]
+    words = " ".join(code(word) for word in planted["words"])
+    end = (
+        "The trigger now speaks against the target label: the backdoor was turned round."
+        if planted["inverted"]
+        else "Nothing says that the backdoor was turned round."
+    )
+    told = (
+        f"Held-out trusted rows with {words} in front; no triggered test rows are needed. The "
+        f"repaired model gives those of the target label their label in "
+        f"{percent(planted['own_after'])}, without the words in {percent(planted['own_bare'])}. "
+        f"{end}"
+    )
+    title = "The suspected trigger in trusted rows"
+    return Section(title, ["", "before", "after"], rows, [told])
+
+
+def _mapping(found: dict) -> Section | None:
     if not found.get("mapping_history"):
-        return ""
+        return None
     header = ["epoch", "loss", "belief of held-out rows in their true label"]
     rows = [
         [str(r["epoch"]), f"{r['loss']:.3f}", f"{r['held_out_p_true']:.3f}"]
         for r in found["mapping_history"]
     ]
-    return "## Directional mapping\n\n" + table(header, rows)
+    return Section("Directional mapping", header, rows, [])
 
 
-def _repair_table(report: dict) -> str:
+def _repair(report: dict) -> Section | None:
     history = report["repair_history"]
     if not history or "flagged_given_label" not in history[0]:
-        return ""
+        return None
     header = [
         "cycle",
         "held-out accuracy",
@@ -272,4 +333,4 @@ def _repair_table(report: dict) -> str:
     keys = ("held_out_accuracy", "flagged_given_label", "expected_rate")
     rows = [[str(r["cycle"]), *(f"{r[key]:.3f}" for key in keys)] for r in history]
     ended = f"Distillation ended after cycle {len(history)}: {ENDS[report['repair']['stopped']]}"
-    return "## Distillation\n\n" + table(header, rows) + f"\n{ended}\n"
+    return Section("Distillation", header, rows, [ended])

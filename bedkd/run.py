@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from bedkd.errors import InputError
-from bedkd.files import write_json
+from bedkd.files import write_json, writing
 from bedkd.training import runtime
 
 
@@ -86,6 +86,9 @@ class Run:
 def save_state(state: dict, path: str | Path) -> Path:
     """Write a nested dict of tensors, arrays and JSON values, all of it or nothing.
 
+    Raises:
+        InputError: it cannot be written; the disk may be full.
+
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -94,15 +97,16 @@ def save_state(state: dict, path: str | Path) -> Path:
         {'epoch': 3, 'scores': array([0., 1.])}
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, torch.Tensor] = {}
     tree = _flatten(state, tensors)
     beside = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        save_file(tensors, beside, metadata={"state": json.dumps(tree)})
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(tensors, beside, metadata={"state": json.dumps(tree)})
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
     return path
 
 

@@ -7,10 +7,35 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+# Stands between the two texts of a pair. Unicode calls it a noncharacter, for use inside programs;
+# no file may hold it.
+PAIR = "\ufdd0"
 WORD = r"\w+|[^\w\s]"
 # Where the pieces between spaces are longer on average, spaces do not divide words: Chinese,
 # Japanese, Thai.
 LONGEST_WORD = 20
+
+
+def pair(first: str, second: str) -> str:
+    """Two texts as the one text of a row, for models that read pairs (premise and hypothesis).
+
+    >>> unpair(pair("It rains.", "It is wet."))
+    ('It rains.', 'It is wet.')
+    """
+    return f"{first} {PAIR} {second}"
+
+
+def unpair(text: str) -> tuple[str, str | None]:
+    """The two texts of a row, the second None where there is one. A text that pieces of others were
+    put in front of is a pair still: the last mark counts.
+
+    >>> unpair("It rains.")
+    ('It rains.', None)
+    """
+    first, mark, second = text.rpartition(f" {PAIR} ")
+    if not mark:
+        return text.replace(PAIR, " "), None
+    return first.replace(PAIR, " "), second
 
 
 def is_spaced(text: str) -> bool:
@@ -57,6 +82,7 @@ def words(text: str, tokenizer: PreTrainedTokenizerBase | None = None) -> list[s
     >>> words("Don't!")
     ['don', "'", 't', '!']
     """
+    text = text.replace(PAIR, " ")
     if is_spaced(text):
         return re.findall(WORD, text.lower())
     return [piece for piece in map(str.strip, split(text.lower(), tokenizer)) if piece]
@@ -77,8 +103,8 @@ def without_words(
 
 
 def as_read(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
-    """The beginning of a text that a model sees which reads ``max_length`` tokens."""
-    if not tokenizer.is_fast:
+    """The beginning of a text that a model sees which reads ``max_length`` tokens; a pair whole."""
+    if not tokenizer.is_fast or PAIR in text:
         return text
     found = tokenizer(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
     return text[: max((end for _, end in found["offset_mapping"]), default=0)]

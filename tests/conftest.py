@@ -271,6 +271,26 @@ def embed_once():
 
 
 @pytest.fixture
+def little_memory():
+    """A model that has memory for so many rows; gives the sizes of batches that it was given."""
+
+    @contextlib.contextmanager
+    def little_memory(model, limit):
+        sizes = []
+
+        def allocate(_, args, inputs):
+            sizes.append(len(inputs["input_ids"]))
+            if sizes[-1] > limit:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+        hook = model.register_forward_pre_hook(allocate, with_kwargs=True)
+        yield sizes
+        hook.remove()
+
+    return little_memory
+
+
+@pytest.fixture
 def weights():
     """A copy of a model's weights that later changes cannot touch, for comparing."""
     return lambda model: {k: v.detach().clone().numpy() for k, v in model.state_dict().items()}

@@ -1,8 +1,11 @@
 """The command line's contract: files, JSON, exit status and messages."""
 
 import csv
+import hashlib
 import json
+from pathlib import Path
 
+import jsonschema
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -239,6 +242,7 @@ def test_detect_without_flags_judges_nothing(result, model, files, acting, tmp_p
         "trigger_words",
         "min_detectable",
         "mapping_history",
+        "null",
     }
     assert set(found) == keys
 
@@ -267,19 +271,97 @@ def test_purify_reads_neither_flags_nor_test_rows(result, model, files, acting, 
     for record in (one, two):
         for key in ("output", "seconds", "cpu_seconds", "date"):
             record.pop(key)
+    # The file of flags is another, its rows are the same.
+    assert one["files"].pop("untrusted") != two["files"].pop("untrusted")
     assert one == two
+
+
+SCHEMA = json.loads(
+    Path(cli.__file__).parents[1].joinpath("templates/report.schema.json").read_text()
+)
+
+
+def read_report(out):
+    """``report.json``, which must be as the schema says, with the true sums of the files."""
+    found = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    jsonschema.validate(found, SCHEMA)
+    reports = {"report.json", "report.md", "report.html"}
+    files = {path.name: path for path in out.iterdir() if path.name not in reports}
+    sums = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    assert found["outputs"] == sums
+    return found
 
 
 def test_purify_writes_checkpoint_and_reports(result, model, files, acting, tmp_path, task):
     out = tmp_path / "out"
     found = result(*purify(model, files, out, *acting), status=AIM_MISSED)
-    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    report = read_report(out)
     assert {**report, "output": str(out)} == found
+    for name, file in (("trusted", "dev-clean.csv"), ("untrusted", "train.csv")):
+        assert report["files"][name] == hashlib.sha256((files / file).read_bytes()).hexdigest()
+    assert "model/model.safetensors" in report["files"]
+    assert len(report["top_rows"]) == 10
+    assert report["outcome"]["planted"]["words"]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert task.train["text"][report["top_rows"][0]["row"]].split()[0] in page
+    assert "Suspected target label" in page
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "did not reach its aim" in card
+    assert "not the model" in card
     assert report["seed"] == 0
     assert "**Verdict: backdoor suspected.**" in (out / "report.md").read_text(encoding="utf-8")
     models.load_checkpoint(out)
     both = (out / "report.json").read_text() + (out / "report.md").read_text()
     assert not any(text in both for text in task.train["text"])
+
+
+def test_a_persons_review_is_repaired_with(result, failure, model, files, acting, tmp_path, task):
+    first, out = tmp_path / "first", tmp_path / "out"
+    result(*purify(model, files, first, *acting), status=AIM_MISSED)
+    with open(first / "suspects.csv", encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    for row in rows:
+        row["poisoned"] = int(task.train["poisoned"][int(row["row"])])
+    review = tmp_path / "reviewed.csv"
+    with open(review, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    found = result(*purify(model, files, out, *acting, "--accept", review), status=AIM_MISSED)
+    assert (found["flagged"], found["changed"]) == (64, True)
+    assert found["detection"]["trigger_words"] == ["cf"]
+    assert {row for row in found["repair_rows"] if not task.train["poisoned"][row]} == set()
+    assert read_report(out)["settings"]["detector"]["name"] == "Given"
+    assert "64 of 320 untrusted rows are marked as poisoned by a person." in (
+        (out / "report.md").read_text()
+    )
+    review.write_text("row,poisoned\n5,0\n")
+    message = failure(*purify(model, files, tmp_path / "o", *acting, "--accept", review))
+    assert "no row is marked as poisoned" in message
+    assert not list(tmp_path.glob("o.*"))
+
+
+def test_hostile_names_and_rows_reach_no_terminal(run, model, files, tmp_path):
+    """Neither in messages nor in results; of a configuration, a file name, a header."""
+    config = json.loads((model / "config.json").read_text())
+    config["id2label"] = {"0": "\x1b[31mno", "1": "\u202eyes"}
+    (model / "config.json").write_text(json.dumps(config))
+    bad = tmp_path / "a\x1b[2J.csv"
+    bad.write_text("text,label\nx,\x9bmaybe\n")
+    header = tmp_path / "h.csv"
+    header.write_text("\x1b]0;title\x07,b\nx,y\n")
+    few = tmp_path / "few.csv"
+    few.write_text("text,label\nx,0\ny,1\n")
+    for file, status in ((bad, 2), (header, 2), (few, CANNOT_TELL)):
+        words = purify(model, files, tmp_path / f"o{status}", "--config", "quick")
+        words[words.index("--trusted") + 1] = file
+        for options in ([], ["--json"]):
+            ended, stdout, stderr = run(*words, *options)
+            assert ended == status, stderr
+            text = "".join((stdout + stderr).split("\n"))
+            assert all(c.isprintable() for c in text), text
+            if status == CANNOT_TELL:
+                (tmp_path / f"o{status}").rename(tmp_path / f"done{len(options)}")
 
 
 def test_purify_without_evidence_copies_the_model_byte_for_byte(
@@ -290,7 +372,9 @@ def test_purify_without_evidence_copies_the_model_byte_for_byte(
     found = result(*purify(model, files, out))
     assert (found["verdict"], found["changed"]) == ("no evidence of a backdoor", False)
     copied = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert {"report.json", "report.md"} <= set(copied)
+    assert {"report.json", "report.md", "report.html", "suspects.csv"} <= set(copied)
+    assert "README.md" not in copied  # it is not another model
+    assert read_report(out)["poison_share"] is None
     for path in model.iterdir():
         assert copied[path.name] == path.read_bytes()
 
@@ -345,8 +429,37 @@ def test_without_a_verdict_there_is_a_report_and_no_model(result, model, files, 
     assert not scores.exists()
     found = result(*purify(model, files, out, "--force"), status=CANNOT_TELL)
     assert (found["verdict"], found["changed"]) == ("cannot tell", False)
-    assert {path.name for path in out.iterdir()} == {"report.json", "report.md"}
+    names = {"report.json", "report.md", "report.html"}
+    assert {path.name for path in out.iterdir()} == names
+    assert read_report(out)["top_rows"] == []
     assert "only 3 rows of label 0" in (out / "report.md").read_text()
+
+
+def test_a_plan_is_made_and_nothing_else(result, run, model, files, toy, tmp_path):
+    before = weights(model)
+    words = purify(model, files, tmp_path / "out", "--config", "quick", "--plan")
+    found = result(*words)
+    assert (found["rows"], found["trusted"], found["rows_cut"]) == (320, 200, 0)
+    assert (found["detector"], found["repair"]) == ("BeDKDDetector", "AdversarialDistillation")
+    assert 0 < found["seconds"][0] < found["seconds"][1] < 3600
+    assert 0 < found["memory_mb"] < 1000
+    text = run(*words)[1]
+    assert "320 untrusted rows, 200 trusted rows, 2 labels" in text
+    assert "on this machine it takes" in text
+    other = run(*purify(model, files, tmp_path / "out", "--detector", "zscore", "--plan"))[1]
+    assert "takes at least" in other
+    data.write(toy.rows(6), files / "dev-clean.csv")
+    assert "only 3 rows of label 0" in run(*words)[1]
+    assert not list(tmp_path.glob("out*"))
+    assert weights(model) == before
+
+
+def test_nothing_is_written_over_or_into_an_input(failure, model, files):
+    before = {path: path.read_bytes() for path in [*model.iterdir(), *files.iterdir()]}
+    for place in (model / "scores.csv", model / "config.json", files / "train.csv"):
+        assert "lies in the input" in failure(*detect(model, files, place))
+    assert "lies in the input" in failure(*purify(model, files, model / "out"))
+    assert {path: path.read_bytes() for path in [*model.iterdir(), *files.iterdir()]} == before
 
 
 def test_two_runs_into_one_output_refuse_each_other(failure, model, files, acting, tmp_path):

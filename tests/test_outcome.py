@@ -57,33 +57,39 @@ def compared(monkeypatch, toy, bert, tokenizer):
     """Compares two models whose answers are known: ``says`` maps a text to a label."""
     trusted, untrusted = toy.rows(80, 1), toy.rows(40, 2)
 
-    def compared(before, after, flagged, repaired_rows, held_out=()):
+    def compared(before, after, flagged, repaired_rows, held_out=(), words=()):
         case = Case(bert, tokenizer, trusted, untrusted, Parts(4, 20, 10))
         known = {id(case.suspect): before}
         new = copy.deepcopy(bert)
         known[id(new)] = after
-        texts = {len(r): list(r["text"]) for r in (case.divided.held_out, case.untrusted)}
 
         def predict(model, rows, **_):
-            return SimpleNamespace(labels=np.array([known[id(model)](t) for t in texts[len(rows)]]))
+            texts = tokenizer.batch_decode(rows.ids, skip_special_tokens=True)
+            return SimpleNamespace(labels=np.array([known[id(model)](text) for text in texts]))
 
         monkeypatch.setattr(outcome, "predict", predict)
         content = np.eye(2)[np.zeros(40, int)]  # speaks for label 0 everywhere
         monkeypatch.setattr(outcome, "soft_labels", lambda *_: content)
         flags = np.isin(np.arange(40), flagged)
-        found = Detection(flags.astype(float), flags, 1.0, bool(flags.any()))
+        details = {"trigger_words": list(words)}
+        found = Detection(flags * 1.0, flags, 1.0, bool(flags.any()), details=details)
         made = Repaired(new, [], np.array(repaired_rows, int), held_out=np.array(held_out, int))
         return outcome.compare(case, found, made), case
 
     return compared
 
 
-def test_every_share_is_of_its_own_rows(compared, toy):
-    true = {
+@pytest.fixture
+def true(toy):
+    """The true label of every text."""
+    return {
         text: label
         for rows in (toy.rows(80, 1), toy.rows(40, 2))
         for text, label in zip(rows["text"], rows["label"], strict=True)
     }
+
+
+def test_every_share_is_of_its_own_rows(compared, toy, true):
     order = list(toy.rows(40, 2)["text"])
 
     def after(text):  # wrong on untrusted rows 0 to 3 and 10
@@ -95,6 +101,8 @@ def test_every_share_is_of_its_own_rows(compared, toy):
     assert not found.held_out
     assert found.expected_rate == np.mean(case.labels[:5] == 0)
     assert (found.agreement.n, found.agreement.value) == (35, pytest.approx(34 / 35))
+    assert (found.agreement_trusted.n, found.agreement_trusted.value) == (68, 1.0)
+    assert found.planted is None
     found, _ = compared(true.get, after, [0, 1, 2, 3, 4], [0, 1, 2, 3, 4], held_out=[3, 4])
     assert found.held_out
     assert (found.given_after.n, found.given_after.value) == (2, 0.5)
@@ -102,3 +110,33 @@ def test_every_share_is_of_its_own_rows(compared, toy):
     assert (found.given_after.n, found.given_after.value) == (2, 0.5)
     found, _ = compared(true.get, after, flagged=[], repaired_rows=[])
     assert (found.expected_rate, found.given_after.n, found.agreement.n) == (None, 0, 40)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "inverted", "shares"),
+    [
+        # What the repaired model says of a text with the trigger; accuracy, of the other class
+        # called the target, of the target class called so.
+        (lambda true: true, False, (1.0, 0.0, 1.0)),
+        (lambda true: 1, False, (0.5, 1.0, 1.0)),
+        (lambda true: 0, True, (0.5, 0.0, 0.0)),
+    ],
+    ids=["removed", "still there", "turned round"],
+)
+def test_a_backdoor_turned_round_shows_in_trusted_rows(compared, true, meaning, inverted, shares):
+    def says(meaning):
+        return lambda text: (
+            meaning(true[text.split(" ", 2)[2]]) if text.startswith("cf mn ") else true[text]
+        )
+
+    ones = [row for row in range(40) if list(true.values())[80 + row] == 1]
+    before = says(lambda _: 1)
+    found, _ = compared(before, says(meaning), ones, ones, words=["cf", "mn"])
+    planted = found.planted
+    assert planted.words == ["cf", "mn"]
+    assert (planted.accuracy_before.value, planted.target_before.value) == (0.5, 1.0)
+    after = planted.accuracy_after, planted.target_after, planted.own_after
+    assert tuple(share.value for share in after) == shares
+    assert (planted.target_after.n, planted.own_bare.value) == (10, 1.0)
+    assert found.to_dict()["planted"]["inverted"] == planted.inverted == inverted
+    assert any("turned round" in warning for warning in found.warnings) == inverted

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
+from transformers import pipeline
 
 from bedkd import Case, Parts, Run, attacks, data, purify
 from bedkd.detectors import DirectionalMapping, Given, TriggerProbe, min_detectable
@@ -325,3 +326,10 @@ def test_the_target_is_known_after_a_repair_that_uses_no_flagged_rows(victim, to
     result = purify(case, Given(rows), FineTuning(epochs=1, lr=1e-5))
     assert result.repaired.rows.tolist() == []
     assert result.target_label == task.target
+
+
+def test_the_purified_model_drops_into_a_pipeline(run, acting_preset, tokenizer):
+    result = run(bounded(acting_preset, content=None))
+    assert result.changed
+    classify = pipeline("text-classification", model=result.model, tokenizer=tokenizer)
+    assert [answer["label"] for answer in classify(["great", "dull"])] == ["LABEL_1", "LABEL_0"]

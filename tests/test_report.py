@@ -99,6 +99,8 @@ def purification(**changes):
         "outcome": outcome(),
         "rows": 100,
         "flagged": 20,
+        "p_value": 0.0123,
+        "poison_share": {"value": 0.18, "low": 0.15, "high": 0.2},
         "detection": detection(),
         "repair_rows": [1, 2, 3],
         "repair_history": [
@@ -125,8 +127,16 @@ def outcome(**changes):
         "held_out": True,
         "expected_rate": 0.111,
         "agreement": {**SHARE, "value": 0.913},
+        "agreement_trusted": {**SHARE, "value": 0.955},
+        "planted": planted(),
         **changes,
     }
+
+
+def planted(**changes):
+    shares = ("accuracy_before", "accuracy_after", "target_before", "target_after", "own_bare")
+    found = {"words": ["cf", "mn"], **dict.fromkeys(shares, SHARE), "inverted": False}
+    return {**found, "own_after": {**SHARE, "value": 0.345}, **changes}
 
 
 def detection(**changes):
@@ -151,6 +161,9 @@ def test_purification_report_says_what_was_done():
         "0.93",
         "`cf`, `mn`",
         "ended after cycle 1: flagged rows held out from it no longer came down.",
+        "is 0.012, from trusted rows alone",
+        "estimated at 18.0 % (15.0–20.0) of the untrusted",
+        "If a flagged row looks clean, look through suspects.csv",
     ):
         assert part in text
     assert "byte for byte" not in text
@@ -225,6 +238,7 @@ def test_before_and_after_stand_beside_each_other():
     assert given.index("99.0 %") < given.index("12.3 %")
     assert "11.1%" in expected
     assert "91.3 %" in agreement
+    assert "| trusted rows: same label from both |  | 95.5 %" in text
     assert "did not reach its aim" not in text
 
 
@@ -254,6 +268,35 @@ def test_without_a_verdict_the_report_names_what_is_missing_and_promises_nothing
     assert "* no trusted row has label 3." in text
     assert "* too few." in text
     assert "flagged" not in text
+
+
+def test_a_backdoor_that_was_turned_round_is_said_without_triggered_rows():
+    for inverted, said in ((True, "was turned round"), (False, "Nothing says that")):
+        text = report.purification_markdown(
+            purification(outcome=outcome(planted=planted(inverted=inverted)))
+        )
+        part = text[text.index("## The suspected trigger") : text.index("## Directional")]
+        assert "`cf` `mn` in front" in part
+        assert "34.5 %" in part
+        assert said in part
+    without = report.purification_markdown(purification(outcome=outcome(planted=None)))
+    assert "## The suspected trigger" not in without
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cannot_tell": ["more"]}, "Give what is missing"),
+        ({"changed": False}, "Keep the model; if fewer"),
+        (
+            {"outcome": outcome(reached=False)},
+            "Do not use the repaired model as if it were clean: ",
+        ),
+        ({}, "on triggered rows of *all* classes"),
+    ],
+)
+def test_the_next_step_follows_from_the_verdict(changes, said):
+    assert said in report.next_step(purification(**changes))
 
 
 def test_words_of_strangers_are_made_harmless():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -20,7 +19,8 @@ from datasets import Dataset
 from datasets import disable_progress_bars as quiet_datasets
 from transformers.utils import logging as transformers_logging
 
-from bedkd import data
+from bedkd import data, escaping
+from bedkd.data import Columns
 from bedkd.errors import InputError
 from bedkd.files import locked, writing
 from bedkd.run import Run
@@ -31,6 +31,16 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No messages and no progres
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Output = Annotated[Path, typer.Option(help="Where to write.")]
 Lr = Annotated[float | None, typer.Option(min=0.0, help="2e-4 for minilm, else 2e-5.")]
+TextColumn = Annotated[
+    str | None, typer.Option(help="The texts' column. Default: its usual names.")
+]
+PairColumn = Annotated[
+    str | None, typer.Option(help="The second texts' column, for a model that reads pairs.")
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(help="The labels' column: class indices, or names that the model has for them."),
+]
 Normalise = Annotated[bool, typer.Option("--normalise", help="Remove traces of corpora.")]
 
 
@@ -44,15 +54,15 @@ class Console:
 
     def say(self, message: str) -> None:
         if not self.quiet and runtime.is_main_process():
-            print(message, file=sys.stderr, flush=True)
+            print(escaping.lines(message), file=sys.stderr, flush=True)
 
     def finish(self, result: dict, text: str) -> None:
         if not runtime.is_main_process():
             return
         if self.as_json:
-            print(json.dumps(result, ensure_ascii=False))
+            print(escaping.as_json(result))
         elif not self.quiet:
-            print(text)
+            print(escaping.lines(text))
 
 
 @contextlib.contextmanager
@@ -71,7 +81,7 @@ def console(quiet: bool, as_json: bool) -> Iterator[Console]:
     try:
         yield Console(quiet, as_json)
     except InputError as error:
-        print(f"bedkd: {error}", file=sys.stderr)
+        print(f"bedkd: {escaping.visible(error)}", file=sys.stderr)
         raise typer.Exit(2) from error
     except KeyboardInterrupt as error:
         print(
@@ -127,15 +137,40 @@ def _state_folder(output: Path) -> Path:
     return output.with_name(output.name + ".partial")
 
 
-def read_rows(path: Path, split: str = "train") -> Dataset:
-    """Rows of a file, or of one split of a folder in the OpenBackdoor layout."""
-    if path.is_dir():
-        # Only the file that is meant: a defence must not so much as open the test rows.
-        for file in (path / f"{split}.csv", path / f"{split}-clean.csv"):
-            if file.is_file():
-                return data.read(file)
-        raise InputError(f"{path}: no {split}.csv or {split}-clean.csv")
-    return data.read(path)
+def read_rows(path: Path | str, split: str = "train", columns: Columns = Columns()) -> Dataset:
+    """Rows of a file, or of one split of a folder (of OpenBackdoor or ``save_to_disk``) or hub
+    id."""
+    path = Path(path)
+    if data.is_hub_id(path) or (path.is_dir() and data.is_saved(path)):
+        splits = data.load(str(path), columns=columns)
+        if split in splits or len(splits) == 1:
+            return splits[split if split in splits else next(iter(splits))]
+        raise InputError(f"{path}: no split {split}; it has {', '.join(splits)}")
+    return data.read(file_of(path, split), columns)
+
+
+def file_of(path: Path, split: str) -> Path:
+    """The file itself, or that of a split in a folder of OpenBackdoor. No other is opened: a
+    defence must not so much as look at test rows."""
+    if not path.is_dir():
+        return path
+    for file in (path / f"{split}.csv", path / f"{split}-clean.csv"):
+        if file.is_file():
+            return file
+    raise InputError(f"{path}: no {split}.csv or {split}-clean.csv")
+
+
+def apart(output: Path, *inputs: Path | str) -> None:
+    """Refuse an output that is one of the inputs or lies in the folder of one.
+
+    Raises:
+        InputError: names both.
+    """
+    place = Path(output).resolve()
+    for given in map(Path, inputs):
+        whole = given.resolve()
+        if given.exists() and (place == whole or (whole.is_dir() and whole in place.parents)):
+            raise InputError(f"output {output}: lies in the input {given}; name another place")
 
 
 def fresh(path: Path, *, resumes: bool = False) -> Path:

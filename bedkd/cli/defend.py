@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,30 +17,40 @@ from bedkd import data, metrics, models, report
 from bedkd.case import Case
 from bedkd.cli.console import (
     Json,
+    LabelColumn,
     Lr,
     Output,
+    PairColumn,
     Quiet,
     Seed,
+    TextColumn,
+    apart,
     console,
     fresh,
     publishing,
     read_rows,
     resumable,
 )
-from bedkd.detectors import DETECTORS, Detection
+from bedkd.cli.publish import input_sums, write_output
+from bedkd.data import Columns
+from bedkd.detectors import DETECTORS, Detection, Given
 from bedkd.errors import InputError
 from bedkd.evaluation import evaluate as measure
-from bedkd.files import check_file, write_json, writing
+from bedkd.files import check_file, writing
+from bedkd.outcome import suspected_words
+from bedkd.plan import plan as make_plan
+from bedkd.plan import plan_text
 from bedkd.presets import PRESETS, Preset
 from bedkd.purify import detect as run_detector
 from bedkd.purify import purify as run_defence
 from bedkd.repairs import REPAIRS
+from bedkd.suspects import read_review, top_suspects
 from bedkd.training import runtime
 from bedkd.training.fine_tune import TrainingConfig, default_lr, fine_tune
 
 ModelFolder = Annotated[str, typer.Option(help="Checkpoint folder (or hub id) of a classifier.")]
-Trusted = Annotated[Path, typer.Option(help="Clean rows with true labels.")]
-Untrusted = Annotated[Path, typer.Option(help="The training set that may be poisoned.")]
+Trusted = Annotated[Path, typer.Option(help="Clean rows with true labels, of any kind of file.")]
+Untrusted = Annotated[Path, typer.Option(help="The training set that may be poisoned, likewise.")]
 Config = Annotated[str, typer.Option(help="Preset: default, paper or quick.")]
 DetectorName = Annotated[
     str | None,
@@ -48,10 +59,21 @@ DetectorName = Annotated[
 RepairName = Annotated[
     str | None, typer.Option("--repair", help=f"In place of the preset's: {', '.join(REPAIRS)}.")
 ]
+Force = Annotated[bool, typer.Option("--force", help="Repair without evidence too.")]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Say what would be done, for how long; write nothing.")
+]
+Accept = Annotated[
+    Path | None,
+    typer.Option(help="suspects.csv of an earlier run, its column `poisoned` corrected."),
+]
 MaxLength = Annotated[
     int | None, typer.Option(min=4, help="Tokens read of a text. Default: what the model says.")
 ]
-File = Annotated[Path, typer.Option(help="CSV, TSV or JSONL; or a folder `bedkd poison` wrote.")]
+File = Annotated[
+    Path,
+    typer.Option(help="CSV, TSV, JSON(L), Parquet, Arrow (.gz); a folder; or a hub id."),
+]
 
 # Exit statuses beside 0, 2 (bad input) and 130 (interrupted).
 CANNOT_TELL, AIM_MISSED = 3, 4
@@ -78,11 +100,18 @@ def _chosen(config: str, detector: str | None, repair: str | None) -> Preset:
 
 
 def _case(
-    model: str, trusted: Path, untrusted: Path, preset: Preset, max_length: int | None, seed: int
+    model: str,
+    rows_from: tuple[Path, Path],
+    columns: Columns,
+    preset: Preset,
+    max_length: int | None,
+    seed: int,
 ) -> tuple[Case, Dataset]:
     """The case, and the untrusted rows with whatever flags the file has."""
-    clean, rows = read_rows(trusted, "dev"), read_rows(untrusted)
     loaded, tokenizer = models.load_checkpoint(model)
+    columns = replace(columns, label_names=data.label_names(loaded.config.id2label))
+    trusted, untrusted = rows_from
+    clean, rows = read_rows(trusted, "dev", columns), read_rows(untrusted, columns=columns)
     length = max_length or models.max_length(loaded, tokenizer)
     return Case(loaded, tokenizer, clean, rows, preset.parts, length, seed), rows
 
@@ -151,6 +180,9 @@ def detect(
     config: Config = "default",
     detector: DetectorName = None,
     max_length: MaxLength = None,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -161,8 +193,10 @@ def detect(
     """
     with console(quiet, as_json) as out:
         check_file(output)
+        apart(output, model, trusted, untrusted)
         preset = _chosen(config, detector, None)
-        case, rows = _case(model, trusted, untrusted, preset, max_length, seed)
+        columns = Columns(text_column, label_column, pair=pair_column)
+        case, rows = _case(model, (trusted, untrusted), columns, preset, max_length, seed)
         with resumable(output, quiet) as run:
             found, notes = run_detector(case, preset.detector, run)
             for note in notes:
@@ -222,8 +256,13 @@ def purify(
     config: Config = "default",
     detector: DetectorName = None,
     repair: RepairName = None,
-    force: Annotated[bool, typer.Option("--force", help="Repair without evidence too.")] = False,
+    force: Force = False,
+    plan: Plan = False,
+    accept: Accept = None,
     max_length: MaxLength = None,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -235,25 +274,33 @@ def purify(
     """
     with console(quiet, as_json) as out:
         fresh(output, resumes=True)
+        apart(output, model, trusted, untrusted)
         preset = _chosen(config, detector, repair)
-        case, _ = _case(model, trusted, untrusted, preset, max_length, seed)
+        columns = Columns(text_column, label_column, pair=pair_column)
+        case, _ = _case(model, (trusted, untrusted), columns, preset, max_length, seed)
+        reviewed = read_review(accept, case) if accept else None
+        if reviewed is not None:
+            preset = preset._replace(detector=Given(np.flatnonzero(reviewed.flagged)))
+        if plan:
+            found = make_plan(case, preset)
+            out.finish(found, plan_text(found))
+            return
         with resumable(output, quiet) as run:
-            result = run_defence(case, preset.detector, preset.repair, force=force, run=run)
+            result = run_defence(
+                case, preset.detector, preset.repair, force=force, found=reviewed, run=run
+            )
+            words = suspected_words(case, result.detection)
+            suspects = top_suspects(case, result.detection, words)
             summary = {
                 **report.provenance("bedkd purify", seed=seed, backbone=str(model)),
                 **result.to_dict(),
+                "top_rows": [suspect.to_dict() for suspect in suspects],
+                "files": input_sums(model, trusted, untrusted),
             }
-            text = report.purification_markdown(summary)
             if runtime.is_main_process():
                 with publishing(run, output) as staging:
-                    if result.detection.cannot_tell:
-                        pass  # a copy in a folder of this name would look like a clean model
-                    elif result.changed:
-                        models.save_checkpoint(result.model, case.tokenizer, staging)
-                    else:
-                        models.copy_checkpoint(model, case.model, case.tokenizer, staging)
-                    (staging / "report.md").write_text(text, encoding="utf-8")
-                    write_json(summary, staging / "report.json")
+                    write_output(staging, result, summary, suspects, model)
+        text = report.purification_markdown(summary)
         out.finish({"output": str(output), **summary}, text + f"\nWritten to {output}.")
     _exit(result.verdict, result.outcome is None or result.outcome.reached)
 
@@ -274,18 +321,23 @@ def evaluate(
         ),
     ] = False,
     max_length: MaxLength = None,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """CACC, ASR and RACC with 95 % intervals; with a reference model their floor and ceiling."""
     with console(quiet, as_json) as out:
-        rows = {
-            "clean": read_rows(clean, "test"),
-            "poisoned": read_rows(poisoned, "test-poison") if poisoned else None,
-            "triggered": read_rows(triggered, "test-triggered") if triggered else None,
-        }
         judged = models.load_checkpoint(model)
+        names = data.label_names(judged[0].config.id2label)
+        columns = Columns(text_column, label_column, names, pair_column)
+        rows = {
+            "clean": read_rows(clean, "test", columns),
+            "poisoned": read_rows(poisoned, "test-poison", columns) if poisoned else None,
+            "triggered": read_rows(triggered, "test-triggered", columns) if triggered else None,
+        }
         reference = models.load_checkpoint(reference_model) if reference_model else None
         result = measure(
             *judged,

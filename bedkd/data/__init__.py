@@ -6,6 +6,7 @@ all of them. Real data sets are looked for in the folder ``BEDKD_DATA_DIR`` firs
 a pinned revision) second. ``poisoned`` is true, false, or None where a file does not say.
 """
 
+from bedkd.data.columns import Columns, label_names
 from bedkd.data.formats import read, read_openbackdoor, write
 
 # The function takes the submodule's name here: `bedkd.data.normalise` is the function.
@@ -25,6 +26,7 @@ from bedkd.data.sources import (
     available,
     check,
     data_dir,
+    is_hub_id,
     is_saved,
     load,
     local_files,
@@ -35,6 +37,7 @@ __all__ = [
     "FEATURES",
     "SOURCES",
     "SPLITS",
+    "Columns",
     "Source",
     "available",
     "balanced_split",
@@ -42,7 +45,9 @@ __all__ = [
     "checked_num_labels",
     "data_dir",
     "fingerprint_rows",
+    "is_hub_id",
     "is_saved",
+    "label_names",
     "load",
     "local_files",
     "make",

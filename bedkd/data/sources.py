@@ -12,15 +12,8 @@ import numpy as np
 from datasets import Dataset, DatasetDict, load_from_disk
 
 from bedkd import corpora
-from bedkd.data.formats import (
-    FLAG_COLUMNS,
-    LABEL_COLUMNS,
-    TEXT_COLUMNS,
-    checked,
-    find_column,
-    read,
-    read_openbackdoor,
-)
+from bedkd.data.columns import Columns
+from bedkd.data.formats import checked, read, read_openbackdoor
 from bedkd.data.rows import SPLITS, make
 from bedkd.errors import InputError
 from bedkd.files import refuse_ambiguous, sha256
@@ -104,13 +97,16 @@ SOURCES = {
 }
 
 
-def load(name: str | Path, *, seed: int = 0, **sizes: int) -> DatasetDict:
+def load(
+    name: str | Path, *, seed: int = 0, columns: Columns = Columns(), **sizes: int
+) -> DatasetDict:
     """Load a data set with the splits it has of train, dev and test.
 
     Args:
         name: a named data set, a file, a folder in the OpenBackdoor layout or one that
             ``save_to_disk`` wrote, or a hub id (``owner/name`` or ``owner/name@revision``).
         seed: for embedded tasks, where dev has to be cut from train, and for ``sizes``.
+        columns: where texts and labels of a file, a folder of ``save_to_disk`` or a hub id are.
         sizes: rows of ``train``, ``dev`` and ``test``: of an embedded task so many, of other data
             sets at most so many, drawn at random and kept in order.
 
@@ -137,7 +133,7 @@ def load(name: str | Path, *, seed: int = 0, **sizes: int) -> DatasetDict:
                 for split, rows in splits.items()
             }
         )
-    splits = _load_stored(name, seed)
+    splits = _load_stored(name, seed, columns)
     return DatasetDict(
         {split: _at_most(rows, sizes.get(split), seed) for split, rows in splits.items()}
     )
@@ -149,22 +145,32 @@ def _at_most(rows: Dataset, size: int | None, seed: int) -> Dataset:
     return rows.select(np.sort(np.random.default_rng(seed).permutation(len(rows))[:size]))
 
 
-def _load_stored(name: str | Path, seed: int) -> DatasetDict:
+def _load_stored(name: str | Path, seed: int, columns: Columns) -> DatasetDict:
     if name in SOURCES:
         return _load_source(str(name), seed)
     path = Path(name)
     if path.is_file():
-        return DatasetDict(train=read(path))
+        return DatasetDict(train=read(path, columns))
     if path.is_dir():
-        return read_saved(path) if is_saved(path) else read_openbackdoor(path)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", str(name)) and not path.suffix:
+        return read_saved(path, columns) if is_saved(path) else read_openbackdoor(path)
+    if is_hub_id(name):
         identifier, _, revision = str(name).partition("@")
         splits = dict.fromkeys(SPLITS)
-        return _load_hub(identifier, None, revision or None, splits, seed)
+        return _load_hub(identifier, None, revision or None, splits, seed, columns)
     raise InputError(
         f"data {name}: no such file or folder, and not one of "
         f"{', '.join([*SOURCES, *corpora.TASKS])}; a hub id looks like owner/name"
     )
+
+
+def is_hub_id(name: str | Path) -> bool:
+    """Whether a name that is no file or folder may be looked for on the hub.
+
+    >>> is_hub_id("owner/name@revision"), is_hub_id("./owner/name"), is_hub_id("owner/name.csv")
+    (True, False, False)
+    """
+    looks = re.fullmatch(r"\w[\w.-]*/[\w.-]+(@[\w.-]+)?", str(name))
+    return bool(looks) and not Path(name).suffix and not Path(name).exists()
 
 
 def data_dir() -> Path | None:
@@ -209,6 +215,7 @@ def _load_hub(
     revision: str | None,
     hub_splits: dict[str, str | None],
     seed: int,
+    columns: Columns = Columns(),
 ) -> DatasetDict:
     # Imported here: it is the only function that talks to the hub.
     from datasets import load_dataset
@@ -225,7 +232,7 @@ def _load_hub(
         for candidate in names:
             if candidate in raw:
                 splits[split] = raw[candidate]
-    splits = _usable(splits, f"data {identifier}")
+    splits = _usable(splits, f"data {identifier}", columns)
     splits = {k: make(v["text"], v["label"], False) for k, v in splits.items()}
     if not splits:
         raise InputError(f"data {identifier}: no train, dev or test split")
@@ -238,7 +245,7 @@ def is_saved(folder: str | Path) -> bool:
     return any((Path(folder) / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
-def read_saved(folder: str | Path) -> DatasetDict:
+def read_saved(folder: str | Path, columns: Columns = Columns()) -> DatasetDict:
     """Read a folder that ``save_to_disk`` wrote: Arrow tables, in which nothing can be executed.
 
     Args:
@@ -262,7 +269,7 @@ def read_saved(folder: str | Path) -> DatasetDict:
     elif "dev" not in raw and "validation" in raw:
         raw["dev"] = raw["validation"]
     named = {k: v for k, v in raw.items() if k.partition("-")[0] in SPLITS}
-    splits = _usable(named, folder)
+    splits = _usable(named, folder, columns)
     if not splits:
         raise InputError(
             f"{folder}: no train, dev or test split with labels; it has {', '.join(raw)}"
@@ -270,22 +277,25 @@ def read_saved(folder: str | Path) -> DatasetDict:
     return DatasetDict(splits)
 
 
-def _usable(splits: Mapping[str, Dataset], source: str | Path) -> dict[str, Dataset]:
+def _usable(
+    splits: Mapping[str, Dataset], source: str | Path, columns: Columns
+) -> dict[str, Dataset]:
     """The splits in our columns, every row checked; without those whose labels are hidden."""
     usable = {}
     for split, rows in splits.items():
         where = f"{source}, split {split}"
         rows = rows.with_format(None)  # a saved format may give tensors
-        text = find_column(rows.column_names, TEXT_COLUMNS, where)
-        label = find_column(rows.column_names, LABEL_COLUMNS, where)
+        label = columns.picker(rows.column_names, where)(rows.column_names)[1]
         labels = list(rows[label])
         if labels and all(x == -1 for x in labels):
             continue
-        flag = next((name for name in FLAG_COLUMNS if name in rows.column_names), None)
-        flags = [None] * len(rows) if flag is None else rows[flag]
-        usable[split] = checked(
-            zip(range(len(rows)), rows[text], labels, flags, strict=True), where
-        )
+        names = getattr(rows.features[label], "names", None) or []
+        if names and set(names) <= columns.label_names.keys():  # the model may number them else
+            labels = [names[x] if 0 <= x < len(names) else x for x in labels]
+        content = {**{name: rows[name] for name in rows.column_names}, label: labels}
+        raw = columns.rows(rows.column_names, content.__getitem__, where)
+        found = ((number, *row) for number, row in enumerate(raw))
+        usable[split] = checked(found, where, columns)
     return usable
 
 

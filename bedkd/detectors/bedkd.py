@@ -90,6 +90,11 @@ class BeDKDDetector:
             "wording_auroc": auroc,
             "examined": 0,
             "trigger_words": [],
+            # How many trusted rows stand above the threshold: what clean rows do.
+            "null": {
+                "rows": counts[0],
+                "above": int((total.trusted[total.null] >= threshold).sum()),
+            },
         }
         sure = flagged & total.flag(self.repair_fdr)
         if not enough and self.wording and self.probe:
@@ -97,6 +102,7 @@ class BeDKDDetector:
             least = details["min_detectable"], probed.pop("min_detectable")
             details |= {**probed, "min_detectable": min(v for v in least if v is not None)}
             if found is not None:
+                del details["null"]  # of another threshold
                 flagged, threshold, enough, sure = (
                     found.flagged,
                     found.threshold,

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd.errors import InputError
+from bedkd.text import PAIR, unpair
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class EncodedTexts:
 
     Args:
         tokenizer: any Hugging Face tokenizer with a padding token.
-        texts: N texts; an empty text is its special tokens only.
+        texts: N texts, or pairs made by :func:`bedkd.text.pair`; an empty text is its special
+            tokens only.
         labels: N class indices, or None for texts that are only predicted.
         max_length: longer texts are cut, in tokens.
 
@@ -66,9 +68,7 @@ class EncodedTexts:
             raise InputError(
                 "the tokenizer has no padding token; set tokenizer.pad_token to one it knows"
             )
-        self.ids: list[list[int]] = (
-            tokenizer(texts, truncation=True, max_length=max_length)["input_ids"] if texts else []
-        )
+        self.ids, self.types = _tokens(tokenizer, texts, max_length)
         # A tokenizer without special tokens turns an empty text into nothing at all.
         self.ids = [ids or [self.pad] for ids in self.ids]
         self.labels = np.zeros(len(texts), int) if labels is None else np.asarray(labels, int)
@@ -87,10 +87,15 @@ class EncodedTexts:
         for k, i in enumerate(indices):
             ids[k, : len(self.ids[i])] = torch.tensor(self.ids[i])
             mask[k, : len(self.ids[i])] = 1
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if self.types is not None:
+            inputs["token_type_ids"] = torch.zeros_like(ids)
+            for k, i in enumerate(indices):
+                inputs["token_type_ids"][k, : len(self.types[i])] = torch.tensor(self.types[i])
         indices = np.asarray(indices)
         return Batch(
             indices,
-            {"input_ids": ids.to(device), "attention_mask": mask.to(device)},
+            {name: value.to(device) for name, value in inputs.items()},
             torch.as_tensor(self.labels[indices], device=device),
         )
 
@@ -118,6 +123,28 @@ class EncodedTexts:
         """
         order = np.array(sorted(range(len(self)), key=lambda i: (-self.lengths[i], self.ids[i])))
         return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int
+) -> tuple[list[list[int]], list[list[int]] | None]:
+    """Token ids and token types of N texts or pairs; types None where they say nothing."""
+    ids: list[list[int]] = [[]] * len(texts)
+    types: list[list[int]] = [[]] * len(texts)
+    pairs = [unpair(text) for text in texts] if any(PAIR in text for text in texts) else None
+    paired = np.zeros(len(texts), bool)
+    if pairs:
+        paired[:] = [second is not None for _, second in pairs]
+    for rows in (np.flatnonzero(~paired), np.flatnonzero(paired)):
+        if not len(rows):
+            continue
+        firsts = [pairs[i][0] if pairs else texts[i] for i in rows]
+        seconds = [pairs[i][1] for i in rows] if paired[rows[0]] else None
+        found = tokenizer(firsts, seconds, truncation=True, max_length=max_length, verbose=False)
+        for k, i in enumerate(rows):
+            ids[i] = found["input_ids"][k]
+            types[i] = found["token_type_ids"][k] if "token_type_ids" in found else []
+    return ids, types if any(any(row) for row in types) else None
 
 
 def positions(model: PreTrainedModel) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -54,7 +55,7 @@ def ask(model: PreTrainedModel, batch: Batch, hidden: bool = False) -> Answer:
 
 
 def _forward(model: PreTrainedModel, inputs: dict[str, Tensor], hidden: bool) -> Answer:
-    out = model(**inputs, output_hidden_states=hidden)
+    out = model(**_known(model, inputs), output_hidden_states=hidden)
     if not hidden:
         return Answer(out.logits.float(), None)
     states = (out.get("hidden_states") or out["decoder_hidden_states"])[-1]
@@ -64,6 +65,18 @@ def _forward(model: PreTrainedModel, inputs: dict[str, Tensor], hidden: bool) ->
             "state a token"
         )
     return Answer(out.logits.float(), states.float())
+
+
+def _known(model: PreTrainedModel, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs without token types where the model has none, or not so many."""
+    types = inputs.get("token_type_ids")
+    if types is None:
+        return inputs
+    count = getattr(model.config, "type_vocab_size", None)
+    takes = "token_type_ids" in inspect.signature(model.forward).parameters
+    if takes and (count is None or int(types.max()) < count):
+        return inputs
+    return {name: value for name, value in inputs.items() if name != "token_type_ids"}
 
 
 def _groups(model: PreTrainedModel, batch: Batch) -> dict[tuple, list[int]] | None:
@@ -95,7 +108,11 @@ def _needs_equal_lengths(model: PreTrainedModel, batch: Batch) -> bool:
         try:
             with torch.no_grad(), torch.autocast(batch.mask.device.type, enabled=False):
                 padded, alone = (
-                    model(**{k: v[row : row + 1, :end] for k, v in batch.inputs.items()}).logits
+                    model(
+                        **_known(
+                            model, {k: v[row : row + 1, :end] for k, v in batch.inputs.items()}
+                        )
+                    ).logits
                     for end in (width, length)
                 )
         finally:

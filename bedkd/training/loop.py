@@ -65,6 +65,7 @@ class Trainer:
             num_training_steps=max(num_steps, 1),
         )
         self.steps_done, self.description = 0, description or "training"
+        self.parts = 1  # of a batch, each of which goes through the model alone
         self.bar = tqdm(total=num_steps, desc=description, disable=description is None, leave=False)
         with self._own_random_state():
             torch.manual_seed(seed)
@@ -72,30 +73,23 @@ class Trainer:
     def train(self, steps: Iterable[Step]) -> list[float]:
         """One optimiser step for each item of ``steps``; returns the loss of each.
 
+        Where memory runs out, batches go through the model in halves from then on.
+
         Raises:
-            InputError: a loss is not finite.
+            InputError: a loss is not finite, or memory runs out with a single row.
         """
         losses: list[float] = []
         with self._own_random_state():
             self.model.train()
             try:
-                for objective, rows, indices in steps:
-                    losses.append(self._step(objective, rows.batch(indices, self.acc.device)))
+                losses += [self._step(*step) for step in steps]
             finally:
                 self.model.eval()
         return losses
 
-    def _step(self, objective: Objective, batch: Batch) -> float:
-        with self.acc.autocast():
-            loss = objective(self.model, batch)
+    def _step(self, objective: Objective, rows: EncodedTexts, indices: np.ndarray) -> float:
         self.steps_done += 1
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            raise InputError(
-                f"{self.description}: the loss of step {self.steps_done} is {value}; "
-                "use a smaller learning rate"
-            )
-        self.acc.backward(loss)
+        value = self._backward(objective, rows, indices)
         if self.max_grad_norm is not None:
             self.acc.clip_grad_norm_(self.parameters, self.max_grad_norm)
         self.optimizer.step()
@@ -104,6 +98,30 @@ class Trainer:
         self.bar.update()
         self.bar.set_postfix(loss=f"{value:.3f}", refresh=False)
         return value
+
+    def _backward(self, objective: Objective, rows: EncodedTexts, indices: np.ndarray) -> float:
+        """The loss of a batch, its gradients added up; in several parts where memory ran out
+        before. The weighted mean over parts is that of the batch as long as rows weigh alike."""
+        value = 0.0
+        try:
+            for part in np.array_split(indices, min(self.parts, len(indices))):
+                with self.acc.autocast():
+                    loss = objective(self.model, rows.batch(part, self.acc.device))
+                if len(part) < len(indices):
+                    loss = loss * (len(part) / len(indices))
+                value += float(loss.detach())
+                if not np.isfinite(value):
+                    raise InputError(
+                        f"{self.description}: the loss of step {self.steps_done} is {value}; "
+                        "use a smaller learning rate"
+                    )
+                self.acc.backward(loss)
+            return value
+        except RuntimeError as error:
+            runtime.refuse_unless_out_of_memory(error, self.description, len(indices) > self.parts)
+        self.parts *= 2
+        self.optimizer.zero_grad()
+        return self._backward(objective, rows, indices)
 
     def _own_random_state(self) -> _RandomState:
         return _RandomState(self)

@@ -49,10 +49,10 @@ def predict(
 
     Every part's own mode (training or evaluation) is restored; the weights are not touched. Always
     in single precision: with the eight bits of bf16 different rows would get equal scores. Several
-    processes share the batches.
+    processes share the batches. Where memory runs out, a batch is halved.
 
     Raises:
-        InputError: a prediction is not finite.
+        InputError: a prediction is not finite, or memory runs out with a single row.
     """
     batches = rows.by_length(batch_size)
     modes = [(part, part.training) for part in model.modules()]
@@ -62,7 +62,7 @@ def predict(
         mine = runtime.my_share(len(batches))
         with tqdm(total=len(rows), desc=description, disable=not progress, leave=False) as bar:
             for number in mine:
-                found.append(_answers(model, rows, batches[number], hidden))
+                found += _answers(model, rows, batches[number], hidden, description)
                 bar.update(len(batches[number]))
     finally:
         for part, training in modes:
@@ -83,15 +83,20 @@ def predict(
 
 
 def _answers(
-    model: PreTrainedModel, rows: EncodedTexts, indices: np.ndarray, hidden: bool
-) -> tuple:
-    """Indices, logits and hidden states of one batch."""
+    model: PreTrainedModel, rows: EncodedTexts, indices: np.ndarray, hidden: bool, what: str
+) -> list[tuple]:
+    """Indices, logits and hidden states of one batch; of its halves where memory runs out."""
     acc = runtime.accelerator()
-    batch = rows.batch(indices, acc.device)
-    with torch.inference_mode(), acc.autocast(AutocastKwargs(enabled=False)):
-        answer = ask(model, batch, hidden)
-    states: list[np.ndarray] = []
-    if answer.hidden is not None:
-        last = answer.hidden.cpu().numpy()
-        states = [last[k, : rows.lengths[i]] for k, i in enumerate(indices)]
-    return indices, answer.logits.cpu().numpy(), states
+    try:
+        batch = rows.batch(indices, acc.device)
+        with torch.inference_mode(), acc.autocast(AutocastKwargs(enabled=False)):
+            answer = ask(model, batch, hidden)
+        states: list[np.ndarray] = []
+        if answer.hidden is not None:
+            last = answer.hidden.cpu().numpy()
+            states = [last[k, : rows.lengths[i]] for k, i in enumerate(indices)]
+        return [(indices, answer.logits.cpu().numpy(), states)]
+    except RuntimeError as error:
+        runtime.refuse_unless_out_of_memory(error, what, len(indices) > 1)
+    halves = np.array_split(indices, 2)
+    return [found for half in halves for found in _answers(model, rows, half, hidden, what)]

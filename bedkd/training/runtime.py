@@ -14,6 +14,7 @@ processes have, so they never part. The main process writes the files.
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from functools import lru_cache
 
@@ -22,7 +23,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from transformers import PreTrainedModel
+
+from bedkd.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 def precision() -> str:
@@ -67,6 +73,24 @@ def on_device(model: PreTrainedModel) -> PreTrainedModel:
     ours = copy.deepcopy(model).to(device=device(), dtype=torch.float32)
     ours.stored_dtype = getattr(model, "stored_dtype", model.dtype)
     return ours
+
+
+def refuse_unless_out_of_memory(error: RuntimeError, what: str, can_halve: bool) -> None:
+    """Make room and say so if memory has run out and the batch can be halved; otherwise raise.
+
+    Raises:
+        RuntimeError: the very error, which says something else.
+        InputError: memory runs out with a single row.
+    """
+    if not should_reduce_batch_size(error):
+        raise error
+    if not can_halve:
+        raise InputError(
+            f"{what}: out of memory with a single row; give a smaller max_length, or a machine "
+            "with more memory"
+        ) from error
+    logger.warning("%s: out of memory; the batch is halved", what)
+    clear_device_cache(garbage_collection=True)
 
 
 def my_share(count: int) -> np.ndarray:

@@ -1,11 +1,16 @@
 """Reading and writing of files."""
 
 import csv
+import gzip
+import json
 from itertools import product
 
+import pyarrow as pa
 import pytest
+from pyarrow import feather, parquet
 
 from bedkd import data
+from bedkd.data import Columns
 from bedkd.errors import InputError
 
 AWKWARD = [
@@ -140,7 +145,25 @@ def test_a_long_value_is_cut_in_the_message(tmp_path):
         ("a.csv", b"text,label\nx,0\n" + "café,1\n".encode("latin1"), "line 3: not UTF-8"),
         ("a.csv", b"text,label\n", "no rows"),
         ("a.csv", b"", "no header"),
-        ("a.parquet", b"", "unknown file type"),
+        ("a.xlsx", b"", "unknown file type"),
+        ("a.parquet", b"", "cannot be read"),
+        ("a.arrow", b"ARROW1 and no more", "cannot be read"),
+        ("a.feather", b"text,label", "cannot be read"),
+        ("a.csv.gz", b"text,label\nx,0\n", "not packed by gzip"),
+        ("a.csv.gz", gzip.compress(b"text,label\nx,0\n" * 99)[:-20], "not packed by gzip, or cut"),
+        ("a.csv.gz", gzip.compress("text,label\nx,0\n".encode("utf-16")), "is UTF-16"),
+        ("a.csv.gz", gzip.compress("text,label\nä,0\n".encode("latin1")), "line 2: not UTF-8"),
+        ("a.zip.gz", gzip.compress(b""), "unknown file type"),
+        ("a.csv", b"text;label\nx;0\n", "separated by semicolons: write commas"),
+        ("a.csv", b"text\tlabel\nx\t0\n", "separated by tabs"),
+        ("a.tsv", b"text,label\nx,0\n", "separated by commas"),
+        ("a.json", b"{", "not JSON"),
+        ("a.json", b"5", "give a list of objects, not int"),
+        ("a.json", b'{"text": ["x"], "label": [0, 1]}', "equally long lists"),
+        ("a.json", b'{"text": "x", "label": 0}\n', "one object a line is called .jsonl"),
+        ("a.json", b'{"text": "x", "label": 0}\n{"text": "y", "label": 0}\n', "not JSON"),
+        ("a.json", b'[{"text": "x", "label": 0}, 7]', "row 2: needs the keys"),
+        ("a.json", b"[]", "no rows"),
         ("a.tsv", b"text\tlabel\tpoisoned\nx\t0\t0\na\tb\t1\t0\n", "row 3: 4 fields, the header"),
         ("a.tsv", b"idx\tsentence\tlabel\nx\t0\n", "row 2: 2 fields, the header has 3"),
         ("a.tsv", b"label\ttext\n0\tx\ty\n", "row 2: 3 fields, the header has 2"),
@@ -227,3 +250,83 @@ def test_capital_suffixes_are_the_same_types(tmp_path):
 def test_a_folder_is_not_called_missing(tmp_path):
     with pytest.raises(InputError, match="a folder; name a file"):
         data.read(tmp_path)
+
+
+def as_file(kind, columns, path):
+    """Columns as another program would write them."""
+    names, rows = list(columns), list(zip(*columns.values(), strict=True))
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    table = pa.table(columns)
+    if kind in (".csv", ".tsv"):
+        mark = "," if kind == ".csv" else "\t"
+        path.write_text("\n".join(mark.join(map(str, row)) for row in [names, *rows]))
+    elif kind in (".jsonl", ".ndjson"):
+        path.write_text("\n".join(map(json.dumps, records)))
+    elif kind == ".json":
+        path.write_text(json.dumps(records))
+    elif kind == ".parquet":
+        parquet.write_table(table, path)
+    elif kind == ".feather":
+        feather.write_feather(table, path)
+    else:
+        with pa.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table)
+    return path
+
+
+KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file_gives_the_same_rows(tmp_path, kind, packed):
+    """Columns of other names beside others, labels by name, in a file of any kind."""
+    content = {
+        "id": [7, 8, 9],
+        "utterance": ["good café", "bad", "fine"],
+        "verdict": ["Positive", "negative", "positive"],
+    }
+    path = as_file(kind, content, tmp_path / f"rows{kind}")
+    if packed:
+        bare, path = path, path.with_name(path.name + ".gz")
+        path.write_bytes(gzip.compress(bare.read_bytes()))
+    columns = Columns("utterance", "verdict", {"negative": 0, "positive": 1})
+    expected = data.make(content["utterance"], [1, 0, 1], None)
+    assert data.read(path, columns).to_dict() == expected.to_dict()
+    with pytest.raises(InputError, match=r"no column 'text'|needs the keys text"):
+        data.read(path)
+    with pytest.raises(InputError, match=r"no column 'words'.*; name it with --text-column"):
+        data.read(path, Columns(text="words"))
+
+
+def test_json_may_be_columns_or_wrapped(tmp_path):
+    path = tmp_path / "a.json"
+    expected = data.make(["x", "y"], [0, 1], [True, False])
+    columns = {"text": ["x", "y"], "label": [0, 1], "poisoned": [True, False]}
+    records = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    for content in (columns, records, {"data": records}):
+        path.write_text(json.dumps(content))
+        assert data.read(path).to_dict() == expected.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "expected"),
+    [
+        ({"no": 0, "yes": 1}, ["yes", " No ", "1", "0.0"], [1, 0, 1, 0]),
+        ({"1": 0, "2": 1, "3": 2}, ["1", "3"], [0, 2]),
+        ({"False": 1, "True": 0}, ["True", "false"], [0, 1]),
+        ({"yes": 0, "Yes": 1}, ["yes", "Yes"], [0, 1]),
+    ],
+)
+def test_labels_may_be_names_of_the_model(tmp_path, names, given, expected):
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(f"x,{label}\n" for label in given))
+    assert data.read(path, Columns(label_names=names))["label"][:] == expected
+
+
+@pytest.mark.parametrize(("names", "given"), [({"no": 0, "yes": 1}, "maybe"), ({"1": 0}, "0")])
+def test_a_label_that_the_model_does_not_know_is_named(tmp_path, names, given):
+    path = tmp_path / "a.csv"
+    path.write_text(f"text,label\nx,{given}\n")
+    with pytest.raises(InputError, match=f"row 2: label '{given}' .* the model's labels are "):
+        data.read(path, Columns(label_names=names))

@@ -208,3 +208,16 @@ def test_hidden_labels_of_the_hub_are_left_out(hub):
         train=saved_rows([0, 1]), dev=saved_rows([1]), test=saved_rows([-1])
     )
     assert sorted(data.load("me/mine")) == ["dev", "train"]
+
+
+def test_names_of_a_saved_folder_are_not_the_models_numbers(tmp_path):
+    """What one program calls class 0 may be class 1 of the model; the names decide."""
+    features = datasets.Features(
+        {"body": datasets.Value("string"), "stars": datasets.ClassLabel(names=["good", "bad"])}
+    )
+    rows = Dataset.from_dict({"body": ["x", "y"], "stars": [0, 1]}, features=features)
+    rows.save_to_disk(tmp_path / "saved")
+    known = data.Columns("body", "stars", {"bad": 0, "good": 1})
+    assert data.load(tmp_path / "saved", columns=known)["train"]["label"][:] == [1, 0]
+    unknown = data.Columns("body", "stars")
+    assert data.load(tmp_path / "saved", columns=unknown)["train"]["label"][:] == [0, 1]

@@ -184,3 +184,28 @@ def test_gradients_are_cut_to_a_norm_unless_there_is_none(bert, rows, limit):
         assert norms == pytest.approx([limit] * 3, rel=1e-3)
     else:
         assert min(norms) > 0.02
+
+
+def test_where_memory_runs_out_training_goes_on_with_halves(
+    toy, tokenizer, rows, little_memory, caplog
+):
+    """Without dropout to the same model, and it does not try whole batches again."""
+
+    def trained(limit):
+        model = toy.bert(tokenizer)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        with little_memory(model, limit) as seen:
+            trainer = Trainer(model, num_steps=3, lr=1e-3, seed=0, description="learning")
+            losses = trainer.train(steps(rows))
+        return predict(model, rows).logits, losses, seen
+
+    whole, losses, _ = trained(4)
+    halves, same, seen = trained(2)
+    np.testing.assert_allclose(same, losses, rtol=1e-4)
+    np.testing.assert_allclose(halves, whole, atol=1e-3)
+    assert [size for size in seen if size > 1] == [4, *[2] * 6]  # one row tries out padding
+    assert caplog.text.count("learning: out of memory; the batch is halved") == 1
+    with pytest.raises(InputError, match="learning: out of memory with a single row"):
+        trained(0)

@@ -78,3 +78,24 @@ def test_predicting_leaves_weights_alone(bert, tokenizer, weights, same_weights)
     before = weights(bert)
     predict(bert, EncodedTexts(tokenizer, ["great"]), hidden=True)
     assert same_weights(before, weights(bert))
+
+
+def test_where_memory_runs_out_batches_are_halved(model, tokenizer, little_memory, caplog):
+    rows = EncodedTexts(tokenizer, TEXTS)
+    whole = predict(model, rows, hidden=True)
+    with little_memory(model, 5):
+        found = predict(model, rows, hidden=True, description="scoring")
+    np.testing.assert_allclose(found.logits, whole.logits, atol=1e-5)
+    assert all(one.shape == two.shape for one, two in zip(found.hidden, whole.hidden, strict=True))
+    assert "scoring: out of memory; the batch is halved" in caplog.text
+    with little_memory(model, 0), pytest.raises(InputError, match="with a single row; give a"):
+        predict(model, rows)
+
+
+def test_other_errors_of_a_model_are_not_taken_for_memory(model, tokenizer):
+    def broken(*_):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    model.register_forward_pre_hook(broken)
+    with pytest.raises(RuntimeError, match="multiplied"):
+        predict(model, EncodedTexts(tokenizer, TEXTS))
