@@ -36,6 +36,7 @@ TAGS = {
     "remove-input",
 }
 MAX_LINES = 25
+MAX_READING = 30  # minutes
 MAX_OUTPUT = 500_000
 MIN_ALT = 20
 CHECK = re.compile(r"notebook\.check\(\s*\"")
@@ -135,6 +136,11 @@ def run_problems(notebook: NotebookNode, path: Path) -> Iterator[str]:
         yield "at least one cell with output must be compared by nbval, so be deterministic"
 
 
+def reading_problems(notebook: NotebookNode, path: Path) -> Iterator[str]:
+    if (minutes := stamp.reading_minutes(notebook)) > MAX_READING:
+        yield f"reading takes {minutes} minutes; divide the chapter above {MAX_READING}"
+
+
 def cell_problems(notebook: NotebookNode, path: Path) -> Iterator[str]:
     for number, cell in enumerate(code_cells(notebook), start=1):
         where = f"code cell {number}"
@@ -224,6 +230,7 @@ RULES = (
     heading_problems,
     frame_problems,
     run_problems,
+    reading_problems,
     cell_problems,
     figure_problems,
     check_problems,

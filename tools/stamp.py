@@ -1,5 +1,5 @@
-"""Carry the repository's public address, the version, the setup cell and the exercises to where
-they are shown.
+"""Carry the repository's public address, the version, the setup cell, the exercises and the minutes
+of reading to where they are shown.
 
 The address is one setting, ``[tool.bedkd] repository`` in ``pyproject.toml``. Edit it, then run
 ``make stamp``. ``--check`` changes nothing and fails if something is out of step.
@@ -63,6 +63,12 @@ def badge(path: Path) -> str:
     return f"{BADGE}({target})"
 
 
+def reading_minutes(notebook: nbformat.NotebookNode) -> int:
+    """Minutes that the prose of a chapter takes, at 200 words a minute and without its code."""
+    prose = " ".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    return round(len(re.sub(r"```.*?```", "", prose, flags=re.DOTALL).split()) / 200)
+
+
 def stamped_notebook(path: Path) -> str:
     """The text of the notebook with its badge, its setup cell and its exercises renewed."""
     notebook = read(path)
@@ -72,6 +78,10 @@ def stamped_notebook(path: Path) -> str:
         if cell.cell_type == "code" and cell.id == "setup":
             cell.source = setup_cell.render(notebook)
     exercise_cells.refresh(notebook, exercise_cells.number_of(path))
+    before = next(cell for cell in notebook.cells if cell.id == "before")
+    before.source = re.sub(r"\n\nReading takes about \d+ minutes?\.", "", before.source)
+    minutes = reading_minutes(notebook)
+    before.source += f"\n\nReading takes about {minutes} minute{'s' * (minutes != 1)}."
     return nbformat.writes(notebook) + "\n"
 
 
