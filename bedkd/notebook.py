@@ -1,4 +1,4 @@
-"""What a chapter's setup cell calls: the profile, quiet libraries, one line about the session."""
+"""What chapters call: their setup, and the check that their sentences are true."""
 
 from __future__ import annotations
 
@@ -62,6 +62,32 @@ def setup(profile: str = "quick", *, minutes_quick: float, minutes_full: float |
             "No GPU found: the full profile is meant for one (in Colab: Runtime, Change runtime)."
         )
     return chosen
+
+
+def check(statement: str, holds: bool) -> None:
+    """Assert what a chapter's text, caption or alternative text says of a result.
+
+    The book is written beside the outputs of the quick profile. There a statement that does not
+    hold is an error; with the sizes of the full profile it is printed, and the reader knows which
+    sentence does not describe this run.
+
+    Args:
+        statement: what the text says, as a clause.
+        holds: whether the run shows it.
+
+    Raises:
+        AssertionError: it does not hold, in the quick profile.
+
+    Example:
+        >>> check("the loss fell", 0.2 < 0.9)
+    """
+    if bool(holds):
+        return
+    message = f"The text says that {statement}. This run shows otherwise."
+    if os.environ.get("BEDKD_PROFILE") == "full":
+        print(message)
+    else:
+        raise AssertionError(f"{message} (Changed something? Then go on with the next cell.)")
 
 
 def _quieten() -> None:

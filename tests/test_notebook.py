@@ -4,6 +4,7 @@ import os
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import setup_cell
 from IPython.core.inputtransformer2 import TransformerManager
@@ -84,3 +85,20 @@ def test_setup_cell_installs_nothing_outside_colab(in_colab, monkeypatch):
     asked, _, profile = in_colab("https://github.com/OWNER/bedkd")
     assert not asked
     assert profile == "quick"
+
+
+def test_check_is_silent_about_what_holds(capsys):
+    notebook.check("one is less than two", np.bool_(True))
+    assert capsys.readouterr().out == ""
+
+
+def test_check_stops_the_quick_profile_at_a_sentence_that_is_not_true(monkeypatch):
+    monkeypatch.setenv("BEDKD_PROFILE", "quick")
+    with pytest.raises(AssertionError, match="says that two is less than one"):
+        notebook.check("two is less than one", np.bool_(False))
+
+
+def test_check_tells_the_reader_of_the_full_profile(monkeypatch, capsys):
+    monkeypatch.setenv("BEDKD_PROFILE", "full")
+    notebook.check("two is less than one", False)
+    assert "says that two is less than one" in capsys.readouterr().out

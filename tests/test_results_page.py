@@ -52,7 +52,13 @@ def test_means_and_spreads(values, text):
 def defended(seed, asr, floor, attack="badnets"):
     """A record of a defended cell, as far as the ledger reads it."""
     return {
-        "cell": {"dataset": "sst2", "attack": attack, "seed": seed, "rate": 0.2},
+        "cell": {
+            "dataset": "sst2",
+            "attack": attack,
+            "seed": seed,
+            "rate": 0.2,
+            "normalise": False,
+        },
         "defended": {"asr": {"value": asr}, "asr_floor": {"value": floor}},
     }
 
@@ -86,6 +92,14 @@ def test_the_ledger_counts_or_names_every_cell_on_real_data():
     for record in records:
         rate = f"{ledger_page.name(record)} with rate {record['cell']['rate']:g}"
         assert (record in counted) != (rate in outside)
+
+
+def test_normalised_text_is_named_and_not_counted_twice():
+    cell = defended(0, 0.1, 0.1)["cell"]
+    assert ledger_page.counts(cell)
+    cell["normalise"] = True
+    assert not ledger_page.counts(cell)
+    assert ledger_page.name({"cell": cell}) == "SST-2 BadNets, normalised text, seed 0"
 
 
 def test_conditions_are_in_the_order_of_their_values():

@@ -36,8 +36,10 @@ TAGS = {
     "remove-input",
 }
 MAX_LINES = 25
+MAX_READING = 30  # minutes
 MAX_OUTPUT = 500_000
 MIN_ALT = 20
+CHECK = re.compile(r"notebook\.check\(\s*\"")
 ABSOLUTE = re.compile(
     r"(?<![\w.:/<])/(?:home|root|tmp|work|Users|usr|opt|mnt|private|var)/\w|\b[A-Z]:\\\w"
 )
@@ -134,6 +136,11 @@ def run_problems(notebook: NotebookNode, path: Path) -> Iterator[str]:
         yield "at least one cell with output must be compared by nbval, so be deterministic"
 
 
+def reading_problems(notebook: NotebookNode, path: Path) -> Iterator[str]:
+    if (minutes := stamp.reading_minutes(notebook)) > MAX_READING:
+        yield f"reading takes {minutes} minutes; divide the chapter above {MAX_READING}"
+
+
 def cell_problems(notebook: NotebookNode, path: Path) -> Iterator[str]:
     for number, cell in enumerate(code_cells(notebook), start=1):
         where = f"code cell {number}"
@@ -175,6 +182,20 @@ def figure_problems(notebook: NotebookNode, path: Path) -> Iterator[str]:
                 yield f"{where} shows a widget; one of the next two code cells must draw a figure"
 
 
+def check_problems(notebook: NotebookNode, path: Path) -> Iterator[str]:
+    """Sentences about results have a check beside them, above all captions."""
+    cells = code_cells(notebook)
+    checking = [bool(CHECK.search(cell.source)) for cell in cells]
+    if not any(checking):
+        yield "no statement about a result is checked: notebook.check in a hidden cell"
+    for number, cell in enumerate(cells, start=1):
+        where = f"code cell {number}"
+        if checking[number - 1] and "remove-cell" not in tags(cell):
+            yield f"{where} checks statements and must be tagged remove-cell"
+        if has_figure(cell) and not any(checking[number : number + 2]):
+            yield f"{where}: one of the next two code cells must check what the caption says"
+
+
 def text_problems(notebook: NotebookNode, path: Path) -> Iterator[str]:
     known = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
     for number, cell in enumerate(notebook.cells, start=1):
@@ -209,8 +230,10 @@ RULES = (
     heading_problems,
     frame_problems,
     run_problems,
+    reading_problems,
     cell_problems,
     figure_problems,
+    check_problems,
     text_problems,
     responsibility_problems,
     toc_problems,

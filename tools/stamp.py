@@ -1,4 +1,5 @@
-"""Carry the repository's public address, the version and the setup cell to where they are shown.
+"""Carry the repository's public address, the version, the setup cell, the exercises and the minutes
+of reading to where they are shown.
 
 The address is one setting, ``[tool.bedkd] repository`` in ``pyproject.toml``. Edit it, then run
 ``make stamp``. ``--check`` changes nothing and fails if something is out of step.
@@ -11,6 +12,7 @@ import re
 import sys
 from pathlib import Path
 
+import exercise_cells
 import nbformat
 import setup_cell
 import yaml
@@ -61,14 +63,25 @@ def badge(path: Path) -> str:
     return f"{BADGE}({target})"
 
 
+def reading_minutes(notebook: nbformat.NotebookNode) -> int:
+    """Minutes that the prose of a chapter takes, at 200 words a minute and without its code."""
+    prose = " ".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    return round(len(re.sub(r"```.*?```", "", prose, flags=re.DOTALL).split()) / 200)
+
+
 def stamped_notebook(path: Path) -> str:
-    """The text of the notebook with its badge and its setup cell renewed."""
+    """The text of the notebook with its badge, its setup cell and its exercises renewed."""
     notebook = read(path)
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and BADGE in cell.source:
             cell.source = re.sub(rf"{re.escape(BADGE)}\([^)]*\)", badge(path), cell.source)
         if cell.cell_type == "code" and cell.id == "setup":
             cell.source = setup_cell.render(notebook)
+    exercise_cells.refresh(notebook, exercise_cells.number_of(path))
+    before = next(cell for cell in notebook.cells if cell.id == "before")
+    before.source = re.sub(r"\n\nReading takes about \d+ minutes?\.", "", before.source)
+    minutes = reading_minutes(notebook)
+    before.source += f"\n\nReading takes about {minutes} minute{'s' * (minutes != 1)}."
     return nbformat.writes(notebook) + "\n"
 
 
@@ -79,11 +92,14 @@ def renewed() -> dict[Path, str]:
     for folder, pattern in TEXT_FOLDERS.items():
         paths += sorted((ROOT / folder).glob(pattern))
     texts = {p: stamped_text(p.read_text(encoding="utf-8"), old, new, version) for p in paths}
-    return texts | {p: stamped_notebook(p) for p in [TEMPLATE, *chapters()]}
+    texts |= {p: stamped_notebook(p) for p in [TEMPLATE, *chapters()]}
+    return texts | {exercise_cells.SOLUTIONS: nbformat.writes(exercise_cells.solutions()) + "\n"}
 
 
 def out_of_step() -> dict[Path, str]:
-    return {p: t for p, t in renewed().items() if p.read_text(encoding="utf-8") != t}
+    return {
+        p: t for p, t in renewed().items() if not p.is_file() or p.read_text(encoding="utf-8") != t
+    }
 
 
 def main() -> None:
@@ -94,6 +110,7 @@ def main() -> None:
     for path, text in changes.items():
         print(f"{'out of step' if check else 'stamped'}: {path.relative_to(ROOT)}")
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
     if check and changes:
         sys.exit("run: make stamp")

@@ -130,6 +130,10 @@ def renamed_setup(notebook):
     by_id(notebook, "setup").id = "other"
 
 
+def unchecked(notebook):
+    notebook.cells = [cell for cell in notebook.cells if cell.id != "figure-check"]
+
+
 BREAKINGS = {
     "widget state": (metadata("widgets", {}), "metadata.widgets"),
     "kernel": (metadata("kernelspec", {"name": "bedkd"}), "kernelspec"),
@@ -160,6 +164,10 @@ BREAKINGS = {
     "no caption": (no_caption, "caption must say"),
     "widget alone": (widget, "must draw a figure"),
     "widget compared": (widget, "shows a widget and must be tagged"),
+    "caption unchecked": (unchecked, "must check what the caption says"),
+    "nothing checked": (unchecked, "no statement about a result is checked"),
+    "check shown": (tag("figure-check"), "must be tagged remove-cell"),
+    "long to read": (add("seen", " word" * 7000), "reading takes"),
     "absolute path": (stream("core", "stdout", "saved in /home/me/x"), "absolute path"),
     "token": (add("core", "\n# hf_" + "a" * 30), "access token"),
     "role": (add("seen", " {cite}`gu2017badnets`"), "MyST role"),

@@ -208,6 +208,18 @@ def test_page_asks_no_other_host(browser, address, opened):
     assert {urlsplit(url).netloc for url in outside} <= {"colab.research.google.com"}  # the badge
 
 
+def test_code_and_formulas_fit_their_column(browser, opened):
+    """On a desktop; folded answers and solutions are opened for it."""
+    set_width(browser, 1280)
+    script = """
+        document.querySelectorAll('article details').forEach(e => e.open = true);
+        return [...document.querySelectorAll('article pre, article div.math')]
+            .filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1)
+            .map(e => [e.scrollWidth - e.clientWidth, e.textContent.slice(0, 200)]);
+    """
+    assert browser.execute_script(script) == []
+
+
 @pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
 def test_page_is_no_wider_than_the_screen(browser, opened, width):
     set_width(browser, width)

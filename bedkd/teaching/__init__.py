@@ -1,0 +1,1 @@
+"""What learners and teachers need beside the chapters: exercises that check themselves."""
