@@ -46,11 +46,13 @@ reviews with rare words, which are in no table of this page. Kept was the one af
 rows got their given label least often, which a defender can see; test rows and poison flags played
 no part. Accuracy on held-out trusted rows was looked at, too, but `headprune` kept its paper's
 threshold although it fell. `nad`, `fineprune` and `headprune` had no learning rate as high as the
-one that `finetune` ended with. `retrain` has the settings of the victim's own training, `continue`
-one pass with half its learning rate. Thresholds of rival detectors are set at one false positive
-rate on trusted rows, 5 %, but for `cube`, which has a rule of its own; a verdict needs a p-value of
-at most 0.01 and 16 flagged rows. Detectors have the settings of their papers or our first guess,
-and were not tuned.
+one that `finetune` ended with. `presumed-clean` was chosen among six settings of its loss,
+learning rate and passes in the same way, by flagged rows that it had not used, but on SST-2 with
+BadNets, seed 0: that cell is in the tables below and speaks for it more than the others do.
+`retrain` has the settings of the victim's own training, `continue` one pass with half its learning
+rate. Thresholds of rival detectors are set at one false positive rate on trusted rows, 5 %, but for
+`cube`, which has a rule of its own; a verdict needs a p-value of at most 0.01 and 16 flagged rows.
+Detectors have the settings of their papers or our first guess, and were not tuned.
 
 """
 NOTHING = """\
@@ -160,9 +162,12 @@ def repairs() -> str:
         before = next(iter(records.values()))["undefended"]
         said += f"### {name}\n\nBefore any repair ASR is {100 * share(before, 'asr'):.1f}, RACC "
         said += f"{100 * share(before, 'racc'):.1f}. Detection flagged "
-        found = next(iter(records.values()))
-        said += f"{found['report']['flagged']} rows, of which "
-        said += f"{100 * share(found['detection'], 'precision'):.1f} % are poisoned.\n\n"
+        found = records[YARDSTICK]  # `default` has a detection of its own
+        precision, recall = (100 * share(found["detection"], k) for k in ("precision", "recall"))
+        said += (
+            f"{found['report']['flagged']} rows, of which {precision:.1f} % are poisoned; these "
+        )
+        said += f"are {recall:.1f} % of the poisoned rows.\n\n"
         said += table(header, rows) + "\n"
     return said
 
