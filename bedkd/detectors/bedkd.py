@@ -93,7 +93,7 @@ class BeDKDDetector:
             # How many trusted rows stand above the threshold: what clean rows do.
             "null": {
                 "rows": counts[0],
-                "above": int((total.trusted[total.null] >= threshold).sum()),
+                "above": round(float(total.null[total.trusted >= threshold].sum())),
             },
         }
         sure = flagged & total.flag(self.repair_fdr)

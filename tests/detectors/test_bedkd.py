@@ -134,6 +134,15 @@ def test_a_null_of_all_rows_counts_those_that_the_model_gets_wrong(held):
         BeDKDDetector(null="some")
 
 
+@pytest.mark.parametrize("null", ["correct", "all"])
+def test_the_report_learns_how_many_trusted_rows_lie_above(held, null):
+    content = free(bumps(range(POISONED)), bumps(range(FLIP, FLIP + 4), count=M))
+    asked = detector(behaviour(np.zeros(N)), content, wording=None, null=null, fdr=0.9)
+    found = asked.detect(held)
+    assert np.array_equal(found.flagged, POISON)
+    assert found.details["null"] == {"rows": M - FLIP, "above": pytest.approx(4, abs=1)}
+
+
 def test_evidence_adds_up(held):
     """Each piece speaks of other poisoned rows, and all of them of none that is clean."""
     pieces = [bumps(range(0, 20)), bumps(range(10, 30), 6), bumps(range(20, 40), 7)]
