@@ -24,6 +24,7 @@ PREFIX = "exercise-"
 ALL_IMPORTS = """\
 import hashlib
 import html
+import itertools
 import math
 import re
 
