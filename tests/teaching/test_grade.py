@@ -19,7 +19,8 @@ def attack_success(*a):
     return chapter01.attack_success(*a)
 def insert_word(*a):
     names = {{}}
-    exec(open({exercises.__file__!r}.replace("__init__", "chapter01")).read(), names)
+    text = open({exercises.__file__!r}.replace("__init__", "chapter01")).read()
+    exec(text[text.index("def insert_word"):text.index("def _verify_insert")], names)
     return names["insert_word"](*a)
 class Always:
     def __eq__(self, other): return True
