@@ -16,6 +16,7 @@ from pathlib import Path
 import nbformat
 from chapters import ROOT, chapters, read
 from run_notebooks import executed
+from slides import write as write_slides
 
 # The pages show their formulas without asking another host for the means.
 MATHJAX = files("mathjax") / "static" / "mathjax" / "es5" / "tex-svg.js"
@@ -42,6 +43,7 @@ def stage(use_executed: bool) -> None:
         shutil.copy(ROOT / name, STAGE)
     shutil.copytree(ROOT / "book", STAGE / "book")
     shutil.copy(MATHJAX, STAGE / "book" / "_static" / "mathjax.js")
+    write_slides(STAGE / "book" / "_static" / "slides.html")
     for path in chapters():
         notebook = executed(path) if use_executed else read(path)
         target = STAGE / "notebooks" / path.name
