@@ -29,6 +29,7 @@ import torch
 import typer
 
 from bedkd.errors import InputError
+from bedkd.escaping import cell
 from bedkd.teaching import exercises
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -163,7 +164,9 @@ def main(
         source = path.read_text(encoding="utf-8", errors="replace")
         found = mark(source, [known[name] for name in names], seconds)
         points = sum(not problem for problem in found.values())
-        rows.append({"submission": path.stem, "points": points, **found})
+        # What a submission makes the checks say must not become a formula in a spreadsheet.
+        said = {name: cell(problem) for name, problem in found.items()}
+        rows.append({"submission": cell(path.stem), "points": points, **said})
         typer.echo(f"{path.stem}: {points} of {len(names)}")
     with output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
