@@ -67,8 +67,8 @@ up to their *ceilings*: what a model of the same kind says that was trained with
 ASR with a low target class is an inverted backdoor. *FTR* is the share of rows that a *near*
 trigger sends to the target, other rare words or half of the sentence, which should do nothing
 (in brackets: the unpoisoned model). Seconds are processor time of the repair alone, on one core;
-detection comes before, and is the same for all. Memory is what the repair needs beyond what was in
-use.
+detection comes before, the same for all but `default`. Memory is what the repair needs beyond what
+was in use.
 
 """
 DETECTED = """\
