@@ -89,7 +89,13 @@ def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
         extra = 1 / repair.punish_every + (
             1 / repair.transplant_every if repair.transplant_every else 0
         )
-        cycle = math.ceil(tune / repair.batch_size) * (1 + extra) * step * repair.oversample
+        batches = math.ceil(tune / repair.batch_size) * (1 + extra) * repair.oversample
+        if repair.schedule == "shuffle":  # one pass over everything, as many transplants as tune
+            passed = (
+                2 * tune + min(repair.presumed_clean, rows // 2) + min(repair.max_suspects, rows)
+            )
+            batches = math.ceil(passed / repair.batch_size)
+        cycle = batches * step
         cycle += (held_out + repair.max_suspects / 4) * ask
         least = min(repair.cycles, 1 + (repair.patience or repair.cycles))
         parts.append((least * cycle, repair.cycles * cycle))

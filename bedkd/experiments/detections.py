@@ -31,7 +31,11 @@ def detection(given: Case, detector: Detector, *, progress: bool = False) -> tup
     folder = cache_dir() / "detections" / report.digest(settings)
     costs = folder / "costs.json"
     if costs.is_file():  # written last
-        return detect(given, detector, Run(folder))[0], read_json(costs)
+        found, _ = detect(given, detector, Run(folder))
+        if "content" in found.evidence:
+            # Embeddings are in the detection's cost: a repair that reads them must not pay again.
+            _ = given.embeddings, given.trusted_embeddings
+        return found, read_json(costs)
     with Costs() as spent:
         found, _ = detect(given, detector, Run(folder, progress))
     write_json(spent.to_dict(), costs)

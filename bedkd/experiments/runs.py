@@ -102,9 +102,6 @@ def defend(
         chosen = chosen._replace(detector=Given(tuple(rows)))
     given = case(cell, chosen, conditions.draw_trusted(built, cell.seed))
     found, spent = detection(given, chosen.detector, progress=progress)
-    if "content" in found.evidence:
-        # The detection has embedded the rows, at its cost, also where it now comes from the cache.
-        _ = given.embeddings, given.trusted_embeddings
     with Costs() as costs:
         run = Run(progress=progress)
         purified = purify(given, chosen.detector, chosen.repair, found=found, run=run)

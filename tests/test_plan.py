@@ -1,0 +1,23 @@
+"""What a dry run counts."""
+
+from dataclasses import replace
+
+import pytest
+
+from bedkd import Case, Parts, plan, presets
+
+
+def test_a_shuffled_pass_costs_what_its_rows_do(victim, tokenizer, task, monkeypatch):
+    monkeypatch.setattr(plan, "_timed", lambda work: 0.0)  # asking and embedding are free
+    monkeypatch.setattr(plan, "_step", lambda case, sample: 1.0)
+    case = Case(victim, tokenizer, task.clean["dev"], task.train, Parts(5, 20, 10), max_length=32)
+    preset = presets.presumed_clean()._replace(parts=case.parts)
+
+    def seconds(**changes):
+        changed = preset._replace(repair=replace(preset.repair, **changes))
+        return plan.plan(case, changed)["seconds"][1]
+
+    batch = preset.repair.batch_size
+    assert seconds(presumed_clean=32) - seconds(presumed_clean=0) == pytest.approx(32 / batch)
+    more = seconds(max_suspects=10**6) - seconds(max_suspects=len(task.train))
+    assert more == 0  # there are no more rows than that
