@@ -32,7 +32,6 @@ def evaluate(
     poisoned: Dataset | None = None,
     triggered: Dataset | None = None,
     reference: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None,
-    target: int | str | None = None,
     max_length: int | None = None,
     progress: bool = False,
 ) -> dict:
@@ -40,11 +39,10 @@ def evaluate(
 
     Args:
         clean: clean rows with true labels.
-        poisoned: triggered *non-target* rows that carry the target label.
+        poisoned: triggered *non-target* rows that carry the target label. Several labels, of an
+            attack with several targets, need ``triggered`` beside them.
         triggered: triggered rows of all classes with true labels.
         reference: a model trained without poison and its tokenizer.
-        target: the target label, which every row of ``poisoned`` must carry; None takes it from
-            there; ``"several"`` for an attack with several target labels.
         max_length: longer texts are cut, in tokens; by default where each model cuts them, see
             :func:`bedkd.models.max_length`.
 
@@ -67,7 +65,7 @@ def evaluate(
         (20, None)
     """
     if poisoned is not None:
-        _check_target(poisoned, triggered, target)
+        _check_labels(poisoned, triggered)
     found = _shares(model, tokenizer, clean, poisoned, triggered, max_length, progress)
     beside: dict = dict.fromkeys(BESIDE)
     if reference is not None:
@@ -75,24 +73,30 @@ def evaluate(
     return {**found, **{name: beside[key] for key, name in BESIDE.items()}}
 
 
-def _check_target(poisoned: Dataset, triggered: Dataset | None, target: int | str | None) -> None:
+def check_target(poisoned: Dataset, target: int) -> None:
+    """Refuse a poisoned set in which a row carries another label than the target.
+
+    Raises:
+        InputError: with the first such row.
+    """
+    for row, label in enumerate(poisoned["label"][:]):
+        if label != target:
+            raise InputError(
+                f"the poisoned set, row {row}: label {label}, but the target is {target}; "
+                "poisoned rows carry the target label, rows with true labels belong to `triggered`"
+            )
+
+
+def _check_labels(poisoned: Dataset, triggered: Dataset | None) -> None:
     """An ASR of zero is what rows with true labels would give: refuse them."""
     labels = poisoned["label"][:]
-    if target == "several":
-        pass
-    elif target is not None and set(labels) - {target}:
-        row = next(i for i, label in enumerate(labels) if label != target)
-        raise InputError(
-            f"the poisoned set, row {row}: label {labels[row]}, but the target is {target}; "
-            "poisoned rows carry the target label, rows with true labels belong to `triggered`"
-        )
-    elif len(set(labels)) > 1:
-        raise InputError(
-            "the poisoned set holds several labels; it must carry the target label in every row "
-            "(rows with true labels belong to the triggered set; an attack with several targets "
-            "has to be announced, with target='several' or --multi-target)"
-        )
     if triggered is None:
+        if len(set(labels)) > 1:
+            raise InputError(
+                "the poisoned set holds several labels; it must carry the target label in every "
+                "row (rows with true labels belong to the triggered set; of an attack with "
+                "several targets give the triggered set too)"
+            )
         return
     true = dict(zip(triggered["text"], triggered["label"], strict=True))
     rows = enumerate(zip(poisoned["text"], labels, strict=True))

@@ -7,7 +7,7 @@ import pytest
 
 from bedkd import data
 from bedkd.errors import InputError
-from bedkd.evaluation import asr_by_word, evaluate
+from bedkd.evaluation import asr_by_word, check_target, evaluate
 
 KEYS = {
     "max_length",
@@ -70,9 +70,6 @@ def test_bad_sets_are_named(victim, tokenizer, task, toy):
     clean, empty = task.clean["test"], data.make([], [], False)
     with pytest.raises(InputError, match="poisoned set holds several labels"):
         evaluate(victim, tokenizer, clean=clean, poisoned=task.triggered)
-    judged = evaluate(victim, tokenizer, clean=clean, poisoned=task.triggered, target="several")
-    right = evaluate(victim, tokenizer, clean=task.triggered)
-    assert judged["asr"]["value"] == right["cacc"]["value"]  # each row against its own label
     for name in ("clean", "poisoned", "triggered"):
         with pytest.raises(InputError, match=f"the {name} set is empty"):
             evaluate(victim, tokenizer, **{"clean": clean, name: empty})
@@ -103,11 +100,23 @@ def test_poisoned_rows_with_their_true_labels_are_refused(victim, tokenizer, tas
     with pytest.raises(InputError, match="row 0: label 0 is the row's true label"):
         evaluate(victim, tokenizer, clean=clean, poisoned=negatives, triggered=triggered)
     with pytest.raises(InputError, match="row 0: label 0, but the target is 1"):
-        evaluate(victim, tokenizer, clean=clean, poisoned=negatives, target=1)
+        check_target(negatives, 1)
+    check_target(task.poisoned_test, 1)
     found = evaluate(
-        victim, tokenizer, clean=clean, poisoned=task.poisoned_test, triggered=triggered, target=1
+        victim, tokenizer, clean=clean, poisoned=task.poisoned_test, triggered=triggered
     )
     assert found["asr"]["value"] > 0.9
+
+
+def test_each_row_of_several_targets_is_judged_by_its_own(victim, tokenizer, task):
+    """Swapped labels: the model's answer is the one that is wanted where it misreads a row."""
+    triggered = task.triggered
+    wanted = data.make(triggered["text"], [1 - label for label in triggered["label"]], True)
+    judged = evaluate(
+        victim, tokenizer, clean=task.clean["test"], poisoned=wanted, triggered=triggered
+    )
+    right = evaluate(victim, tokenizer, clean=triggered)
+    assert judged["asr"]["value"] == pytest.approx(1 - right["cacc"]["value"])
 
 
 def test_texts_are_read_as_far_as_the_model_reads(victim, tokenizer, task):

@@ -1,6 +1,8 @@
 """What the repository says of itself in several places agrees."""
 
+import ast
 import re
+from graphlib import TopologicalSorter
 from importlib.metadata import version
 from itertools import chain
 
@@ -81,3 +83,47 @@ def test_what_is_said_to_be_mended_has_its_tests():
     known = {name for text in files for name in re.findall(r"^def (test_\w+)\(", text, re.M)}
     assert len(named) > 30
     assert named <= known
+
+
+SOURCES = {
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "bedkd").rglob("*.py"))
+}
+
+
+def test_files_and_functions_can_be_read_at_a_sitting():
+    """CONTRIBUTING's limits. A corpus is no code; the options of a command are no arguments."""
+    too_much = []
+    for name, tree in SOURCES.items():
+        if "/corpora/" in name:
+            continue
+        if len((ROOT / name).read_text(encoding="utf-8").splitlines()) > 400:
+            too_much.append(name)
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef) or "/cli/" in name:
+                continue
+            arguments = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
+            count = len([a for a in arguments if a not in ("self", "cls")])
+            if node.end_lineno - node.lineno >= 60 or count > 8:
+                too_much.append(f"{name}: {node.name}")
+    assert not too_much
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Imports at the head of a module; `from bedkd.x import y` may name a module or a thing."""
+    modules = {
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): tree
+        for name, tree in SOURCES.items()
+    }
+    graph = {}
+    for name, tree in modules.items():
+        wanted = set()
+        for node in tree.body:
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                wanted |= (inner & modules.keys()) or {node.module}
+        graph[name] = (wanted & modules.keys()) - {name}
+    assert list(TopologicalSorter(graph).static_order())  # a circle is an error
+    assert graph["bedkd.repairs.distillation"]  # the imports were found

@@ -173,8 +173,7 @@ def build_task(
     check_target(target, labels)
     triggered, held_out = _rows_to_test(splits, trigger, target, seed, limits)
     kept = np.setdiff1d(np.arange(len(train)), held_out)
-    size = limits.max_train_rows
-    if size is not None and size < len(kept):
+    if (size := limits.max_train_rows) is not None and size < len(kept):
         able, _ = poisonable_rows(train, trigger, target=target, setting=setting, seed=seed)
         kept = _drawn_train_rows(train, kept, able, rate, size, seed)
     if len(kept) < len(train):

@@ -35,6 +35,7 @@ from bedkd.cli.publish import input_sums, write_output
 from bedkd.data import Columns
 from bedkd.detectors import DETECTORS, Detection, Given
 from bedkd.errors import InputError
+from bedkd.evaluation import check_target
 from bedkd.evaluation import evaluate as measure
 from bedkd.files import check_file, writing
 from bedkd.outcome import suspected_words
@@ -314,12 +315,6 @@ def evaluate(
     target: Annotated[
         int | None, typer.Option(help="Target label, which every poisoned row must carry.")
     ] = None,
-    multi_target: Annotated[
-        bool,
-        typer.Option(
-            "--multi-target", "--several-targets", help="Poisoned rows carry several labels."
-        ),
-    ] = False,
     max_length: MaxLength = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
@@ -338,12 +333,15 @@ def evaluate(
             "poisoned": read_rows(poisoned, "test-poison", columns) if poisoned else None,
             "triggered": read_rows(triggered, "test-triggered", columns) if triggered else None,
         }
+        if target is not None:
+            if poisoned is None:
+                raise InputError("--target checks the rows of --poisoned: give that file too")
+            check_target(rows["poisoned"], target)
         reference = models.load_checkpoint(reference_model) if reference_model else None
         result = measure(
             *judged,
             **rows,
             reference=reference,
-            target="several" if multi_target else target,
             max_length=max_length or models.max_length(*judged),
             progress=not quiet,
         )

@@ -103,12 +103,8 @@ class BeDKDDetector:
             details |= {**probed, "min_detectable": min(v for v in least if v is not None)}
             if found is not None:
                 del details["null"]  # of another threshold
-                flagged, threshold, enough, sure = (
-                    found.flagged,
-                    found.threshold,
-                    True,
-                    found.flagged,
-                )
+                flagged = sure = found.flagged
+                threshold, enough = found.threshold, True
                 wording = Evidence.of(found.evidence["wording"], np.zeros(len(total.trusted)))
                 total = behaviour + content + wording
         if enough:

@@ -51,7 +51,6 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
         poisoned=built.poisoned_test,
         triggered=built.triggered,
         reference=reference,
-        target=_target(built),
         max_length=cell.training.max_length,
         progress=progress,
     )
@@ -60,10 +59,6 @@ def measure(cell: Cell, *, progress: bool = False) -> dict:
         "task": _manifest_summary(built),
         "undefended": result,
     }
-
-
-def _target(built: attacks.PoisonedTask) -> str | None:
-    return "several" if isinstance(built.trigger, attacks.MultiTarget) else None
 
 
 def named_rows(rows_from: str, flags: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -159,7 +154,6 @@ def _judged(
         clean=built.clean["test"],
         poisoned=built.poisoned_test,
         triggered=built.triggered,
-        target=_target(built),
         max_length=length,
         progress=progress,
     )
