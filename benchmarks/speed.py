@@ -1,0 +1,103 @@
+"""From a suspicious model to a purified one: seconds, and what they buy.
+
+    python benchmarks/speed.py --dataset sst2 --attack badnets --layers 3
+
+Four ways, one after the other, each from the same victim and the same rows: the recipe as it was
+released (``benchmarks/released_recipe.py``), the same recipe in our loop (preset ``paper``), our
+``default`` and ``presumed-clean``, and detection with drop-and-retrain. Training in single
+precision throughout. Every run is one record of ``results/performance/speed-CELL.json``, written
+when it ends; the same command goes on where it was interrupted. With ``--repeats`` the ways take
+turns, so that a machine that slows down slows all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from released_recipe import purify as released
+
+from bedkd import experiments, report
+from bedkd.evaluation import evaluate
+from bedkd.experiments.costs import Costs
+from bedkd.files import read_json, write_json
+from bedkd.presets import PRESETS
+from bedkd.purify import purify
+
+ROOT = Path(__file__).resolve().parent.parent
+WAYS = ("released", "paper", "default", "presumed-clean", "retrain")
+log = logging.getLogger("speed")
+
+
+def run(way: str, cell: experiments.Cell) -> tuple:
+    """The model that a way makes of the cell's victim, and what it cost, loading apart."""
+    given = experiments.case(cell, PRESETS["paper" if way == "released" else way]())
+    parts = {}
+    with Costs() as costs:
+        if way == "released":
+            trusted = given.divided
+            made, _ = released(
+                given.model,
+                given.tokenizer,
+                trusted.flip,
+                trusted.tune,
+                given.untrusted,
+                max_length=given.max_length,
+                seed=cell.seed,
+            )
+        else:
+            _, detector, repair = PRESETS[way]()
+            purified = purify(given, detector, repair)
+            made, parts = purified.model, purified.cpu_seconds
+    return made, {**costs.to_dict(), "parts": parts}
+
+
+def judged(model, tokenizer, cell: experiments.Cell) -> dict:
+    """CACC, ASR and RACC of a model on the cell's test rows."""
+    built = experiments.task(cell)
+    found = evaluate(
+        model,
+        tokenizer,
+        clean=built.clean["test"],
+        poisoned=built.poisoned_test,
+        triggered=built.triggered,
+        reference=experiments.victim(cell.reference),
+        max_length=cell.training.max_length,
+    )
+    return {k: v["value"] for k, v in found.items() if isinstance(v, dict) and "value" in v}
+
+
+def main(
+    dataset: str = "sst2",
+    attack: str = "badnets",
+    seed: int = 0,
+    layers: int = 3,
+    pool: Annotated[int | None, typer.Option(help="Training rows; all by default.")] = None,
+    repeats: int = 1,
+    output: Path = ROOT / "results" / "performance",
+) -> None:
+    """Time all ways on one cell."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    cell = experiments.Cell(dataset, attack, seed=seed, layers=layers, pool=pool)
+    line = f"python benchmarks/speed.py --dataset {dataset} --attack {attack} --seed {seed} "
+    line += f"--layers {layers} --repeats {repeats}" + (f" --pool {pool}" if pool else "")
+    path = output / f"speed-{cell.name}.json"
+    record = report.provenance(line, seed=seed, backbone=cell.backbone)
+    record["runs"] = read_json(path)["runs"] if path.is_file() else []
+    model, tokenizer = experiments.victim(cell)
+    record["victim"] = judged(model, tokenizer, cell)
+    for number in range(repeats):
+        for way in WAYS:
+            if any((r["way"], r["repeat"]) == (way, number) for r in record["runs"]):
+                continue
+            made, costs = run(way, cell)
+            result = judged(made, tokenizer, cell)
+            record["runs"].append({"way": way, "repeat": number, **costs, "after": result})
+            write_json(record, path)
+            log.info("%s %d: %.0f s, ASR %.3f", way, number, costs["cpu_seconds"], result["asr"])
+
+
+if __name__ == "__main__":
+    typer.run(main)
