@@ -151,12 +151,15 @@ def sha256(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: str | Path) -> Iterator[Path]:
+def locked(folder: str | Path, *, wait: bool = False) -> Iterator[Path]:
     """Make a folder and hold it: nobody else may while the block runs. The lock goes with the
     process, however that ends.
 
+    Args:
+        wait: until whoever holds it is done, who may then have removed the folder.
+
     Raises:
-        InputError: another process holds it, or it cannot be made.
+        InputError: another process holds it, unless ``wait``; or it cannot be made.
     """
     import fcntl  # not on Windows; imported where it is needed
 
@@ -166,7 +169,7 @@ def locked(folder: str | Path) -> Iterator[Path]:
         handle = open(folder / ".lock", "w")  # noqa: SIM115
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             raise InputError(
                 f"{folder}: another bedkd works on this output; wait for it"

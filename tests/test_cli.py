@@ -3,11 +3,17 @@
 import csv
 import hashlib
 import json
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
 import torch
+import typer
+from chapters import ROOT
 from typer.testing import CliRunner
 
 from bedkd import cli, data, experiments, models, presets
@@ -603,6 +609,41 @@ def test_reproduce_runs_the_cells_asked_for(result, failure, monkeypatch, tmp_pa
     assert "not in the grid" in failure("reproduce", "--dataset", "reviews")
     assert "--seed 'a'" in failure("reproduce", "--seed", "a")
     assert "preset 'best'" in failure("reproduce", "--defence", "best")
+
+
+def test_the_job_array_of_the_book_covers_the_grid_once(result, failure, monkeypatch):
+    page = (ROOT / "book" / "scaling_out.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", page, re.S)
+    array = next(block for block in blocks if "SBATCH" in block)
+    first, last = map(int, re.search(r"--array=(\d+)-(\d+)", array).groups())
+    words = shlex.split(array.replace("\\\n", "").split("\nbedkd ")[1])
+    asked = []
+
+    def record(cell, *_, **__):
+        asked.append(cell)
+        return "x.json"
+
+    monkeypatch.setattr(experiments, "run", record)
+    for number in range(first, last + 1):
+        part = f"{number}/{last}"
+        result(*[w.replace("$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT", part) for w in words])
+    assert first == 1
+    assert len(asked) == len(set(asked)) == 3 * sum(map(len, experiments.GRID.values()))
+    for wrong in ("0/2", "3/2", "2", "1/0"):
+        assert f"--shard '{wrong}'" in failure("reproduce", "--shard", wrong)
+
+
+def test_the_launch_commands_of_the_book_are_commands():
+    page = (ROOT / "book" / "scaling_out.md").read_text(encoding="utf-8")
+    launch = r"^(?:accelerate launch|torchrun) \S+ \d+ -m bedkd (\S+) \\\n(.*)$"
+    found = re.findall(launch, page, re.M)
+    assert [command for command, _ in found] == ["detect", "purify"]
+    group = typer.main.get_command(cli.app)
+    for command, options in found:
+        known = {option for p in group.commands[command].params for option in p.opts}
+        assert set(re.findall(r"--[a-z-]+", options)) <= known
+    line = [sys.executable, "-m", "bedkd", "--help"]
+    assert "purify" in subprocess.run(line, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(

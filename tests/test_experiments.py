@@ -1,6 +1,8 @@
 """The grid: cells, their keys, the cache of victims and resuming."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
 
 import numpy as np
@@ -208,6 +210,23 @@ def test_an_interrupted_victim_is_trained_again(cell, monkeypatch, tmp_path):
             experiments.victim(cell)
     experiments.victim(cell)
     assert victims.training_seconds(cell) > 0
+
+
+def test_two_jobs_train_one_victim_once(cell, monkeypatch):
+    trained, train = [], victims.fine_tune
+
+    def slow(*args, **kwargs):
+        trained.append(1)
+        time.sleep(0.3)  # time enough for the other to come
+        train(*args, **kwargs)
+
+    monkeypatch.setattr(victims, "fine_tune", slow)
+    with ThreadPoolExecutor(2) as jobs:
+        for future in [jobs.submit(experiments.victim, cell) for _ in range(2)]:
+            future.result()
+    assert len(trained) == 1
+    folder = victims.victim_folder(cell)
+    assert not folder.with_name(folder.name + ".partial").exists()
 
 
 @pytest.fixture

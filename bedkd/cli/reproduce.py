@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from bedkd.conditions import Conditions
 from bedkd.detectors import DETECTORS
 from bedkd.errors import InputError
 from bedkd.presets import PRESETS
+from bedkd.training import runtime
 from bedkd.training.fine_tune import TrainingConfig, default_lr
 
 
@@ -54,6 +56,9 @@ def reproduce(
         int | None,
         typer.Option("--max-suspects", "--suspect-rows", help="Most flagged rows to repair with."),
     ] = None,
+    shard: Annotated[
+        str, typer.Option(help="Only part I of N of the cells: `2/8`, for job arrays.")
+    ] = "1/1",
     output: Output = Path("results"),
     quiet: Quiet = False,
     as_json: Json = False,
@@ -64,7 +69,8 @@ def reproduce(
     grid with BERT from the hub: bedkd reproduce --backbone google-bert/bert-base-uncased
     --seed 0,1,2 --preset default. With --attack none the model that was never poisoned is
     handed to the defence. Victims are kept in BEDKD_CACHE. On a CPU that has it,
-    ACCELERATE_MIXED_PRECISION=bf16 saves time; each JSON says so.
+    ACCELERATE_MIXED_PRECISION=bf16 saves time; each JSON says so. Several jobs may share one output
+    folder and one cache, each with its --shard: there is nothing to merge.
     """
     with console(quiet, as_json) as out:
         if preset is not None:
@@ -100,6 +106,9 @@ def reproduce(
         ]
         if not cells:
             raise InputError(f"dataset {dataset}: not in the grid; name an attack too")
+        if runtime.accelerator().num_processes > 1:
+            raise InputError("reproduce works on one device: start a job a device, with --shard")
+        cells = _part(cells, shard)
         written = []
         for number, cell in enumerate(cells, start=1):
             out.say(f"[{number}/{len(cells)}] {cell.name}")
@@ -111,6 +120,15 @@ def reproduce(
                 )
             written.append(path)
         out.finish({"written": [str(path) for path in written]}, "\n".join(map(str, written)))
+
+
+def _part(cells: list, shard: str) -> list:
+    """Every N-th cell from the I-th on, of ``I/N``."""
+    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    first, step = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= first <= step:
+        raise InputError(f"--shard {shard!r}: write I/N with I from 1 to N, such as 2/8")
+    return cells[first - 1 :: step]
 
 
 def _seeds(text: str) -> list[int]:

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bedkd import attacks, data, models, report
 from bedkd.case import Case
 from bedkd.experiments.grid import GRID, Cell, default_target, trigger
-from bedkd.files import cache_dir, read_json, sha256, write_json
+from bedkd.files import cache_dir, locked, read_json, sha256, write_json
 from bedkd.presets import Preset
 from bedkd.run import Run
 from bedkd.training.fine_tune import fine_tune
@@ -102,23 +102,28 @@ def training_rows(cell: Cell) -> Dataset:
 def victim(
     cell: Cell, *, progress: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The cell's trained model, from the cache or trained now."""
+    """The cell's trained model, from the cache or trained now; where another process is training
+    it, from there when that is done."""
     folder = victim_folder(cell)
-    if (folder / "bedkd.json").is_file():  # written last
-        return models.load_checkpoint(folder)
+    if not (folder / "bedkd.json").is_file():  # written last
+        with locked(folder.with_name(folder.name + ".partial"), wait=True) as state:
+            if not (folder / "bedkd.json").is_file():
+                _train(cell, folder, Run(state, progress))
+            shutil.rmtree(state, ignore_errors=True)
+    return models.load_checkpoint(folder)
+
+
+def _train(cell: Cell, folder: Path, run: Run) -> None:
     rows = training_rows(cell)
     log.info("training %s on %d rows", cell.name, len(rows))
     model, tokenizer = models.load_backbone(
         cell.backbone, num_labels=data.num_labels(rows), layers=cell.layers, seed=cell.seed
     )
     start = time.perf_counter()
-    run = Run(folder.with_name(folder.name + ".partial"), progress)
     fine_tune(model, tokenizer, rows, cell.training, seed=cell.seed, run=run)
     seconds = time.perf_counter() - start
     models.save_checkpoint(model, tokenizer, folder)
     write_json({"cell": asdict(cell), "seconds": seconds}, folder / "bedkd.json")
-    shutil.rmtree(run.folder, ignore_errors=True)
-    return model, tokenizer
 
 
 def training_seconds(cell: Cell) -> float:
