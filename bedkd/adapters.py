@@ -127,6 +127,8 @@ def read(name: str | Path, revision: str | None = None) -> StoredAdapter:
     found = _file(name, "config.json", revision)
     classifier = json.loads(found.read_text(encoding="utf-8")) if found else {}
     classifier = {key: classifier[key] for key in OF_CLASSIFIER if key in classifier}
+    if names := classifier.get("id2label"):  # JSON has text as keys
+        classifier["id2label"] = {int(k): label for k, label in names.items()}
     return StoredAdapter(base, layers, config, classifier, load_file(weights))
 
 
