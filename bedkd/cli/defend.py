@@ -18,6 +18,7 @@ from bedkd.case import Case
 from bedkd.cli.console import (
     Json,
     LabelColumn,
+    Lora,
     Lr,
     Output,
     PairColumn,
@@ -128,8 +129,11 @@ def _exit(verdict: str, reached: bool = True) -> None:
 def train(
     train_: Annotated[Path, typer.Option("--train", help="CSV, TSV, JSONL or a poison folder.")],
     output: Output,
-    backbone: Annotated[str, typer.Option(help="minilm, a folder or a hub id.")] = "minilm",
+    backbone: Annotated[
+        str, typer.Option(help="minilm, smollm2, a folder or a hub id.")
+    ] = "minilm",
     layers: Annotated[int | None, typer.Option(help="Keep this number of first layers.")] = None,
+    lora: Lora = None,
     epochs: Annotated[int, typer.Option(min=1)] = 3,
     lr: Lr = None,
     batch_size: Annotated[int, typer.Option(min=1)] = TrainingConfig.batch_size,
@@ -138,15 +142,16 @@ def train(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune a classifier and write a Hugging Face checkpoint folder."""
+    """Fine-tune a classifier and write a Hugging Face checkpoint folder; with --lora an adapter,
+    which needs its backbone where it is used."""
     with console(quiet, as_json) as out:
         fresh(output, resumes=True)
         rows = read_rows(train_)
         classes = data.checked_num_labels(rows, source=train_)
         model, tokenizer = models.load_backbone(
-            backbone, num_labels=classes, layers=layers, seed=seed
+            backbone, num_labels=classes, layers=layers, seed=seed, lora=lora
         )
-        rate = default_lr(backbone) if lr is None else lr
+        rate = default_lr(backbone, lora) if lr is None else lr
         config = TrainingConfig(epochs, batch_size, rate, max_length=max_length)
         with resumable(output, quiet) as run:
             run.claim(

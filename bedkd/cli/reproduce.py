@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bedkd import experiments
-from bedkd.cli.console import Json, Lr, Normalise, Output, Quiet, console
+from bedkd.cli.console import Json, Lora, Lr, Normalise, Output, Quiet, console
 from bedkd.cli.defend import named
 from bedkd.conditions import Conditions
 from bedkd.detectors import DETECTORS
@@ -25,8 +25,11 @@ def reproduce(
     seeds: Annotated[str, typer.Option("--seed", help="One seed or several, by commas.")] = "0",
     rate: Annotated[float, typer.Option(help="Poison rate.")] = 0.2,
     setting: Annotated[str, typer.Option(help="dirty, clean or mixed.")] = "dirty",
-    backbone: Annotated[str, typer.Option(help="minilm, a folder or a hub id.")] = "minilm",
+    backbone: Annotated[
+        str, typer.Option(help="minilm, smollm2, a folder or a hub id.")
+    ] = "minilm",
     layers: Annotated[int | None, typer.Option(help="Keep this number of first layers.")] = None,
+    lora: Lora = None,
     pool: Annotated[int | None, typer.Option(help="Train on this number of rows only.")] = None,
     test_rows: Annotated[
         int | None, typer.Option(help="Judge on this number of rows only.")
@@ -90,13 +93,14 @@ def reproduce(
                 setting=setting,
                 backbone=backbone,
                 layers=layers,
+                lora=lora,
                 pool=pool,
                 sizes=() if test_rows is None else (("test", test_rows),),
                 normalise=normalise,
                 training=TrainingConfig(
                     epochs=epochs,
                     batch_size=batch_size,
-                    lr=default_lr(backbone) if lr is None else lr,
+                    lr=default_lr(backbone, lora) if lr is None else lr,
                     max_length=max_length,
                 ),
             )

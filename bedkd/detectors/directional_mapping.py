@@ -10,7 +10,6 @@ Source: arXiv 2508.01595, directional mapping module. Departures are options of
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -32,6 +31,7 @@ from bedkd.run import Run
 from bedkd.training.loop import Trainer
 from bedkd.training.objectives import DistillationLoss
 from bedkd.training.predict import Prediction, predict
+from bedkd.training.student import student_lr, student_of, trained_weights
 
 
 def flip(labels: np.ndarray, num_labels: int) -> np.ndarray:
@@ -147,11 +147,11 @@ class DirectionalMapping:
         some = np.random.default_rng(case.seed).permutation(len(unseen))[: self.n_monitored]
         monitored = case.encoded(unseen.select(np.sort(some)), "the held-out trusted set")
 
-        student, rng = copy.deepcopy(case.suspect), np.random.default_rng(case.seed)
+        student, rng = student_of(case.suspect), np.random.default_rng(case.seed)
         trainer = Trainer(
             student,
             num_steps=self.epochs * -(-len(rows) // self.batch_size),
-            lr=self.lr,
+            lr=student_lr(student, self.lr),
             max_grad_norm=None,
             seed=case.seed,
             description="directional mapping" if run.progress else None,
@@ -172,11 +172,11 @@ class DirectionalMapping:
             if self.patience is not None and believed < state["best"]:
                 state |= {"best": believed, "bad_epochs": 0}
                 # Not on the accelerator, where a second copy may not fit.
-                weights = student.state_dict().items()
-                state["best_model"] = {k: w.detach().cpu().clone() for k, w in weights}
+                weights = trained_weights(student).items()
+                state["best_model"] = {k: w.cpu().clone() for k, w in weights}
             run.save("mapping", lambda: _saved(trainer, rng, state))  # noqa: B023
         if state["best_model"] is not None:
-            student.load_state_dict(state["best_model"])
+            student.load_state_dict(state["best_model"], strict=False)
         return student, state["history"]
 
     def _done(self, state: dict) -> bool:

@@ -67,6 +67,11 @@ class Cell:
     normalise: bool = False
     training: TrainingConfig = field(default_factory=TrainingConfig)
     sizes: tuple[tuple[str, int], ...] = ()
+    lora: int | None = None
+
+    def to_dict(self) -> dict:
+        """As a JSON object; without the rank of an adapter where all weights are trained."""
+        return {k: v for k, v in asdict(self).items() if k != "lora" or v is not None}
 
     @property
     def name(self) -> str:
@@ -79,13 +84,15 @@ class Cell:
             parts.insert(2, "normalised")
         if self.backbone != "minilm":
             parts.insert(-2, Path(self.backbone).name)
+        if self.lora:
+            parts.insert(-1, f"lora{self.lora}")
         return "-".join(parts)
 
     @property
     def key(self) -> str:
         """Hash of the settings that a victim is trained with. How many test rows judge it plays no
         part, the precision of training does."""
-        learnt = {**asdict(self), "sizes": [s for s in self.sizes if s[0] != "test"]}
+        learnt = {**self.to_dict(), "sizes": [s for s in self.sizes if s[0] != "test"]}
         return report.digest({**learnt, "precision": accelerator().mixed_precision})
 
     @property
@@ -130,6 +137,8 @@ def command(
     words.append(f"--seed {cell.seed} --rate {cell.rate:g} --backbone {cell.backbone}")
     if cell.layers:
         words.append(f"--layers {cell.layers}")
+    if cell.lora:
+        words.append(f"--lora {cell.lora}")
     if cell.pool:
         words.append(f"--pool {cell.pool}")
     for split, size in cell.sizes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 from bedkd import report
@@ -23,7 +22,7 @@ LATER = {"presumed_clean": 0, "decay": False, "null": "correct"}
 def header(cell: Cell, line: str) -> dict:
     """Cell, provenance with the command line, rows, and what the cell's model cost."""
     return {
-        "cell": asdict(cell),
+        "cell": cell.to_dict(),
         **report.provenance(line, seed=cell.seed, backbone=cell.backbone),
         "data": fingerprint_rows(training_rows(cell)),
         "training_seconds": training_seconds(cell),
@@ -35,7 +34,7 @@ def finished(path: Path, cell: Cell, wanted: dict[str, dict] | None = None) -> b
     if not path.is_file():
         return False
     stored = read_json(path)
-    if stored["cell"] != json.loads(json.dumps(asdict(cell))):
+    if stored["cell"] != json.loads(json.dumps(cell.to_dict())):
         raise InputError(f"{path}: holds a cell with other settings; give another folder")
     used = stored.get("report", {}).get("settings", {})
     changed = [part for part in wanted or {} if not same(used.get(part), wanted[part])]

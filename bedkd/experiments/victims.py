@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bedkd import attacks, data, models, report
+from bedkd import attacks, data, language_model, models, report
 from bedkd.case import Case
 from bedkd.experiments.grid import GRID, Cell, default_target, trigger
 from bedkd.files import cache_dir, locked, read_json, sha256, write_json
@@ -79,7 +79,7 @@ def victim_folder(cell: Cell) -> Path:
         "settings": cell.key,
         "rows": data.fingerprint_rows(training_rows(cell)),
         "backbone": _backbone(cell.backbone),
-        "code": report.source_hash("training", "models.py"),
+        "code": report.source_hash("training", "models.py", "adapters.py"),
     }
     return cache_dir() / "models" / f"{cell.name}-{report.digest(content)}"
 
@@ -88,6 +88,8 @@ def _backbone(name: str) -> str:
     """What a backbone's weights are: checksums of its files, or name and revision on the hub."""
     if name == "minilm":
         return models.MINILM_SHA256
+    if name == "smollm2":
+        return language_model.SHA256
     if Path(name).is_dir():
         files = sorted(p for p in Path(name).iterdir() if p.suffix in (".safetensors", ".json"))
         return report.digest({path.name: sha256(path) for path in files})
@@ -117,13 +119,17 @@ def _train(cell: Cell, folder: Path, run: Run) -> None:
     rows = training_rows(cell)
     log.info("training %s on %d rows", cell.name, len(rows))
     model, tokenizer = models.load_backbone(
-        cell.backbone, num_labels=data.num_labels(rows), layers=cell.layers, seed=cell.seed
+        cell.backbone,
+        num_labels=data.num_labels(rows),
+        layers=cell.layers,
+        seed=cell.seed,
+        lora=cell.lora,
     )
     start = time.perf_counter()
     fine_tune(model, tokenizer, rows, cell.training, seed=cell.seed, run=run)
     seconds = time.perf_counter() - start
     models.save_checkpoint(model, tokenizer, folder)
-    write_json({"cell": asdict(cell), "seconds": seconds}, folder / "bedkd.json")
+    write_json({"cell": cell.to_dict(), "seconds": seconds}, folder / "bedkd.json")
 
 
 def training_seconds(cell: Cell) -> float:

@@ -14,7 +14,6 @@ that without the attention loss ASR is as low: show it beside fine-tuning with t
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from bedkd.training.batches import Batch
 from bedkd.training.fine_tune import TrainingConfig
 from bedkd.training.forward import ask
 from bedkd.training.objectives import cross_entropy
+from bedkd.training.student import student_of
 
 
 def attention_map(states: Tensor, mask: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class AttentionDistillation:
 
     def repair(self, case: Case, detection: Detection, run: Run = Run()) -> Repaired:
         """Distil into a copy, whatever was flagged."""
-        student, teacher = copy.deepcopy(case.suspect), copy.deepcopy(case.suspect)
+        student, teacher = student_of(case.suspect), student_of(case.suspect)
         rows = case.encoded(trusted_rows(case), "the trusted set")
 
         def trained(model, objective, epochs: int, stage: str) -> list[dict]:

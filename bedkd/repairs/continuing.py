@@ -14,7 +14,6 @@ and ASR stays where it was.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +30,7 @@ from bedkd.repairs.training import shuffled, train
 from bedkd.run import Run
 from bedkd.training.fine_tune import TrainingConfig
 from bedkd.training.objectives import SoftLabelLoss
+from bedkd.training.student import student_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class DropAndContinue:
     def repair(self, case: Case, detection: Detection, run: Run = Run()) -> Repaired:
         """Train a copy. ``rows`` are the flagged rows, apart from those that must not be taken,
         which are dropped."""
-        student, rows = copy.deepcopy(case.suspect), suspects(detection)
+        student, rows = student_of(case.suspect), suspects(detection)
         taught = rows if self.relabel else rows[:0]
         kept = np.flatnonzero(~detection.flagged)
         trusted = trusted_rows(case)

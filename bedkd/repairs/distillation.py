@@ -13,7 +13,6 @@ Source: arXiv 2508.01595, adversarial knowledge distillation. Departures are opt
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +35,7 @@ from bedkd.training.objectives import (
     TransplantLoss,
 )
 from bedkd.training.predict import predict
+from bedkd.training.student import student_lr, student_of
 
 CHOICES = {
     "punish": ("unbounded", "bounded", "relabel", "none"),
@@ -155,11 +155,11 @@ class AdversarialDistillation:
         labels = soft_labels(case, detection)[rows] if self.punish == "relabel" else None
         presumed = presumed_clean(case, detection, self.presumed_clean)
         work = _Work(self, case, rows, labels, presumed)
-        student, rng = copy.deepcopy(case.suspect), np.random.default_rng(case.seed)
+        student, rng = student_of(case.suspect), np.random.default_rng(case.seed)
         trainer = Trainer(
             student,
             num_steps=self.cycles * work.schedule.steps_per_cycle,
-            lr=self.lr,
+            lr=student_lr(student, self.lr),
             max_grad_norm=None if self.punish == "unbounded" else 1.0,
             warmup_ratio=0.1 if self.decay else None,
             seed=case.seed,

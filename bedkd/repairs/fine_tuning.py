@@ -11,7 +11,6 @@ row holds the trigger, so little speaks against it, and the backdoor mostly stay
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 from bedkd.case import Case
@@ -23,6 +22,7 @@ from bedkd.repairs.training import shuffled, train
 from bedkd.run import Run
 from bedkd.training.fine_tune import TrainingConfig
 from bedkd.training.objectives import cross_entropy
+from bedkd.training.student import student_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class FineTuning:
 
     def repair(self, case: Case, detection: Detection, run: Run = Run()) -> Repaired:
         """Fine-tune a copy, whatever was flagged."""
-        student = copy.deepcopy(case.suspect)
+        student = student_of(case.suspect)
         rows = case.encoded(trusted_rows(case), "the trusted set")
         config = TrainingConfig(self.epochs, self.batch_size, self.lr)
         epoch = shuffled(cross_entropy, rows, self.batch_size)

@@ -18,7 +18,6 @@ their own detector.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -42,6 +41,7 @@ from bedkd.training.fine_tune import TrainingConfig
 from bedkd.training.forward import ask
 from bedkd.training.loop import Step
 from bedkd.training.predict import predict
+from bedkd.training.student import student_of
 
 
 def ascent_weights(now: Tensor, before: Tensor, alpha: float) -> Tensor:
@@ -132,7 +132,7 @@ class RobustGradientAscent:
         one, two = case.encoded(trusted, "the trusted set"), case.encoded(flagged, "flagged rows")
         both = case.encoded(concatenate_datasets([trusted, flagged]), "the trusted set")
         before = torch.from_numpy(predict(case.suspect, two).logits)
-        student = copy.deepcopy(case.suspect)
+        student = student_of(case.suspect)
         start = [weight.detach().clone() for weight in student.parameters()]
         objective = RobustAscentLoss(len(one), before, start, self.alpha, self.beta)
         config = TrainingConfig(self.epochs, self.batch_size, self.lr, weight_decay=0.0)

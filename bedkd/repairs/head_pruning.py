@@ -14,7 +14,6 @@ step), for the same reason.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +33,7 @@ from bedkd.training.batches import EncodedTexts
 from bedkd.training.fine_tune import TrainingConfig
 from bedkd.training.objectives import cross_entropy
 from bedkd.training.predict import predict
+from bedkd.training.student import whole_copy
 
 # The layer that puts the heads together: in BERT and its kin, DistilBERT, Llama and its kin.
 OUTPUTS = ("attention.output.dense", "attention.out_lin", "self_attn.o_proj")
@@ -108,7 +108,7 @@ class HeadPruning:
         Raises:
             InputError: no attention heads were found.
         """
-        student = copy.deepcopy(case.suspect).eval()
+        student = whole_copy(case.suspect).eval()
         rows = case.encoded(trusted_rows(case), "the trusted set")
         layers = output_projections(student)
         variance = head_variance(student, layers, rows)

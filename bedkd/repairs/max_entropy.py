@@ -12,7 +12,6 @@ new optimiser for the second.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -30,6 +29,7 @@ from bedkd.training.batches import Batch
 from bedkd.training.fine_tune import TrainingConfig
 from bedkd.training.forward import ask
 from bedkd.training.objectives import cross_entropy
+from bedkd.training.student import student_of
 
 
 def negative_entropy(model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -71,7 +71,7 @@ class MaximumEntropy:
 
     def repair(self, case: Case, detection: Detection, run: Run = Run()) -> Repaired:
         """Train a copy, whatever was flagged."""
-        student = copy.deepcopy(case.suspect)
+        student = student_of(case.suspect)
         rows = case.encoded(trusted_rows(case), "the trusted set")
         steps = {
             "entropy": (negative_entropy, self.entropy_epochs),

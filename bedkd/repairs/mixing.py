@@ -13,7 +13,6 @@ share loses the backdoor first.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +26,7 @@ from bedkd.repairs.training import shuffled, train
 from bedkd.run import Run
 from bedkd.training.fine_tune import TrainingConfig, default_lr
 from bedkd.training.objectives import cross_entropy
+from bedkd.training.student import whole_copy
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Interpolation:
         Raises:
             InputError: the backbone is another architecture, or of another vocabulary.
         """
-        student, clean = copy.deepcopy(case.suspect), before_training(case, self.backbone)
+        student, clean = whole_copy(case.suspect), before_training(case, self.backbone)
         weights, others = dict(student.named_parameters()), dict(clean.named_parameters())
         if {k: w.shape for k, w in weights.items()} != {k: w.shape for k, w in others.items()}:
             raise InputError(

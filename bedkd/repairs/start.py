@@ -13,6 +13,7 @@ from bedkd.case import Case
 from bedkd.detectors.base import Detection
 from bedkd.errors import InputError
 from bedkd.models import load_backbone
+from bedkd.training.student import whole_copy
 
 # In place of a backbone's name: the suspect model's architecture with random weights.
 FRESH = "fresh"
@@ -59,7 +60,7 @@ def before_training(case: Case, backbone: str, layers: int | None = None) -> Pre
     """
     config = case.suspect.config
     if backbone == FRESH:
-        model = copy.deepcopy(case.suspect).requires_grad_(True)
+        model = whole_copy(case.suspect).requires_grad_(True)
         with torch.random.fork_rng():
             torch.manual_seed(case.seed)
             model.load_state_dict(type(model)(copy.deepcopy(config)).state_dict())

@@ -44,7 +44,8 @@ class Stopping:
             self.reason = CONVERGED
         elif self.patience is not None:
             # Not on the accelerator: several copies of the weights may not fit there.
-            weights = {name: w.detach().cpu().clone() for name, w in student.named_parameters()}
+            trained = [(k, w) for k, w in student.named_parameters() if w.requires_grad]
+            weights = {name: w.detach().cpu().clone() for name, w in trained}
             self.recent = [*self.recent, weights][-self.patience :]
             before, last = given[-2 * self.patience : -self.patience], given[-self.patience :]
             if len(before) == self.patience and np.mean(last) >= np.mean(before) - self.margin:

@@ -15,6 +15,7 @@ from bedkd.training.batches import EncodedTexts
 from bedkd.training.fine_tune import TrainingConfig
 from bedkd.training.loop import Objective, Step, Trainer
 from bedkd.training.predict import predict
+from bedkd.training.student import student_lr
 
 Epoch = Callable[[np.random.Generator], Sequence[Step]]
 """The steps of an epoch, drawn anew each time."""
@@ -60,7 +61,7 @@ def train(
     trainer = Trainer(
         student.eval(),
         num_steps=config.epochs * len(epoch(np.random.default_rng(0))),
-        lr=config.lr,
+        lr=student_lr(student, config.lr),
         weight_decay=config.weight_decay,
         warmup_ratio=config.warmup,
         seed=case.seed,

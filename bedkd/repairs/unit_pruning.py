@@ -13,7 +13,6 @@ weight above a low quantile to 0, 99 % of them.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,6 +32,7 @@ from bedkd.run import Run
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.fine_tune import TrainingConfig
 from bedkd.training.objectives import cross_entropy
+from bedkd.training.student import whole_copy
 
 # What configurations call the number of intermediate units.
 WIDTHS = ("intermediate_size", "hidden_dim")
@@ -134,7 +134,7 @@ class FinePruning:
         Raises:
             InputError: no feed-forward layers were found.
         """
-        student = copy.deepcopy(case.suspect).eval()
+        student = whole_copy(case.suspect).eval()
         layers = feed_forward_layers(student)
         rows = case.encoded(trusted_rows(case), "the trusted set")
         details = {"units": 0, "pruned": 0}

@@ -26,12 +26,15 @@ class TrainingConfig:
     max_length: int = 128
 
 
-def default_lr(backbone: str) -> float:
-    """A learning rate that suits the backbone: the small MiniLM needs a larger one than BERT.
+def default_lr(backbone: str, lora: int | None = None) -> float:
+    """A learning rate that suits the backbone: the small MiniLM needs a larger one than BERT, and
+    adapters (``lora``: their rank) need larger ones than whole models.
 
-    >>> default_lr("minilm"), default_lr("google-bert/bert-base-uncased")
-    (0.0002, 2e-05)
+    >>> default_lr("minilm"), default_lr("google-bert/bert-base-uncased"), default_lr("minilm", 16)
+    (0.0002, 2e-05, 0.001)
     """
+    if lora is not None:
+        return 1e-3
     return TrainingConfig.lr if backbone == "minilm" else 2e-5
 
 

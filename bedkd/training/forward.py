@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from bedkd.errors import InputError
 from bedkd.training.batches import Batch, check_length
+from bedkd.training.student import is_adapter
 
 # By how much, relative to the largest logit, padding may change an answer.
 TOLERANCE = 1e-3
@@ -73,7 +74,8 @@ def _known(model: PreTrainedModel, inputs: dict[str, Tensor]) -> dict[str, Tenso
     if types is None:
         return inputs
     count = getattr(model.config, "type_vocab_size", None)
-    takes = "token_type_ids" in inspect.signature(model.forward).parameters
+    inner = model.get_base_model() if is_adapter(model) else model
+    takes = "token_type_ids" in inspect.signature(inner.forward).parameters
     if takes and (count is None or int(types.max()) < count):
         return inputs
     return {name: value for name, value in inputs.items() if name != "token_type_ids"}

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, get_scheduler
 from bedkd.errors import InputError
 from bedkd.training import runtime
 from bedkd.training.batches import Batch, EncodedTexts
+from bedkd.training.student import trained_weights
 
 Objective = Callable[[PreTrainedModel, Batch], Tensor]
 """A loss: takes the model in training and a batch, returns a scalar tensor."""
@@ -127,10 +128,10 @@ class Trainer:
         return _RandomState(self)
 
     def state_dict(self) -> dict:
-        """Everything that :meth:`train` goes on from, the model's weights included."""
+        """Everything that :meth:`train` goes on from, the weights that it trains included."""
         scaler = self.acc.scaler
         return {
-            "model": self.model.state_dict(),
+            "model": trained_weights(self.model),
             "optimizer": self.optimizer.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
@@ -140,7 +141,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from what :meth:`state_dict` returned."""
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(state["model"], strict=False)
         self.optimizer.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if self.acc.scaler is not None and state["scaler"]:

@@ -188,6 +188,10 @@ def decoder(lab, name):
     detection_is_as_documented(lab, name, "decoder")
 
 
+def adapter(lab, name):
+    detection_is_as_documented(lab, name, "adapter")
+
+
 def model_is_left_alone(lab, name):
     case = lab.case()
     case.model.train()
@@ -253,6 +257,7 @@ DETECTOR_CHECKS = (
     detection_is_as_documented,
     four_labels,
     decoder,
+    adapter,
     model_is_left_alone,
     only_text_and_label_are_read,
     same_seed_same_result,
@@ -275,7 +280,8 @@ def repair_is_as_documented(lab, name, world="victim"):
     case, made = lab.case(world), lab.repaired(name, world)
     assert isinstance(made, Repaired)
     assert_settings(lab.repair(name))
-    assert type(made.model) is type(case.model)
+    if world != "adapter":  # what is left of an adapter may be a whole model
+        assert type(made.model) is type(case.model)
     assert made.model.num_labels == case.num_labels
     assert not any(part.training for part in made.model.modules())
     assert logits(made.model, case).shape == (len(case.untrusted), case.num_labels)
@@ -295,6 +301,16 @@ def repairs_four_labels(lab, name):
 
 def repairs_a_decoder(lab, name):
     repair_is_as_documented(lab, name, "decoder")
+
+
+def repairs_an_adapter(lab, name):
+    repair_is_as_documented(lab, name, "adapter")
+    before, made = lab.worlds["adapter"].model, lab.repaired(name, "adapter").model
+    if isinstance(made, type(before)):  # a second adapter on the same base, which never changes
+        kept = dict(before.named_parameters())
+        same = [torch.equal(w, kept[k]) for k, w in made.named_parameters() if not w.requires_grad]
+        assert same
+        assert all(same)
 
 
 def repairs_a_copy(lab, name):
@@ -368,6 +384,7 @@ REPAIR_CHECKS = (
     repair_is_as_documented,
     repairs_four_labels,
     repairs_a_decoder,
+    repairs_an_adapter,
     repairs_a_copy,
     repair_reads_only_text_and_label,
     same_seed_same_repair,

@@ -8,7 +8,7 @@ pytest.register_assert_rewrite("checks")
 from datasets import DatasetDict, concatenate_datasets  # noqa: E402
 from lab import Lab, World  # noqa: E402
 
-from bedkd import attacks, data  # noqa: E402
+from bedkd import adapters, attacks, data  # noqa: E402
 from bedkd.training.fine_tune import fine_tune  # noqa: E402
 
 # An empty text, a blank one, one word, and more than the model reads. They belong to class 0.
@@ -28,7 +28,12 @@ def language_model(monkeypatch):
 
 @pytest.fixture(scope="session")
 def lab(toy, tokenizer):
-    """Worlds of two and four labels, of an encoder and a decoder, poisoned and honest."""
+    """Worlds of two and four labels, of an encoder and a decoder, poisoned and honest,
+    and of an adapter."""
+
+    def adapter(tokenizer, classes):
+        model, new = toy.llama(tokenizer, classes), ["score"]
+        return adapters.with_lora(model, 4, base="nowhere", layers=None, new=new)
 
     def world(make, classes=2, honest=False):
         splits = DatasetDict(
@@ -49,5 +54,6 @@ def lab(toy, tokenizer):
             "four labels": world(toy.bert, classes=4),
             "decoder": world(toy.llama),
             "honest": world(toy.bert, honest=True),
+            "adapter": world(adapter),
         }
     )
