@@ -158,6 +158,7 @@ def purify(
             warnings.append("forced: without evidence, on the rows with the highest scores")
         with clock.stage("repair"):
             made = repair.repair(case, found, run)
+        warnings += _went_back(made.history, "the repair")
         with clock.stage("outcome"):
             outcome = compare(case, found, made)
         warnings += outcome.warnings
@@ -205,7 +206,8 @@ def detect(case: Case, detector: Detector, run: Run = Run()) -> tuple[Detection,
         run.save("detection", lambda: {f: getattr(found, f) for f in found.__dataclass_fields__})
     else:
         found = Detection(**saved)
-    return found, warnings_of(case)
+    went_back = _went_back(found.details.get("mapping_history", []), "the directional mapping")
+    return found, warnings_of(case) + went_back
 
 
 def warnings_of(case: Case) -> list[str]:
@@ -229,6 +231,18 @@ def _guessing(case: Case) -> list[str]:
     return [
         f"the model classifies {right.value:.0%} of the trusted rows correctly, no better than "
         f"guessing ({chance:.0%}): the verdict then speaks of the rows, not of the model"
+    ]
+
+
+def _went_back(history: list[dict], what: str) -> list[str]:
+    """Where training met numbers that are not finite; see :meth:`Trainer.train`."""
+    back = [(k, r) for k, r in enumerate(history, start=1) if "stepped_back" in r]
+    if not back:
+        return []
+    where, rate = ", ".join(str(k) for k, _ in back), back[-1][1]["lr"]
+    return [
+        f"a loss of {what} was not finite (pass {where}); training went back to before that pass "
+        f"and on with a smaller learning rate, {rate:.2g} in the end: look closely at the outcome"
     ]
 
 
