@@ -352,8 +352,23 @@ def test_the_target_is_known_after_a_repair_that_uses_no_flagged_rows(victim, to
     assert result.target_label == task.target
 
 
-def test_the_purified_model_drops_into_a_pipeline(run, acting_preset, tokenizer):
-    result = run(bounded(acting_preset, content=None))
+def test_four_things_make_a_case_and_the_model_drops_into_a_pipeline(
+    victim, tokenizer, task, acting_preset, weights, same_weights
+):
+    held = (victim, tokenizer, task.clean["dev"], task.train)
+    options = bounded(acting_preset, content=None)._asdict()
+    del options["parts"]
+    result = purify(*held, **options)
     assert result.changed
+    case = Case(*held)
+    assert result.case.hashes == case.hashes
+    assert same_weights(weights(result.model), weights(purify(case, **options).model))
     classify = pipeline("text-classification", model=result.model, tokenizer=tokenizer)
     assert [answer["label"] for answer in classify(["great", "dull"])] == ["LABEL_1", "LABEL_0"]
+
+
+def test_the_name_of_a_model_is_no_model(tokenizer, task):
+    with pytest.raises(
+        InputError, match=r"model my-model: load it first, .*load_checkpoint\('my-m"
+    ):
+        purify("my-model", tokenizer, task.clean["dev"], task.train)
