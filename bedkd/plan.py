@@ -25,7 +25,8 @@ from bedkd.training.student import adapter_weights, is_adapter, student_of
 
 TIMED_ROWS, TIMED_STEPS, BATCH = 64, 3, 16
 BYTES_PER_TOKEN = 36  # a Python number in a list
-COPIES = 6  # of the weights: suspect, student, its gradients, two moments, the best so far
+# Of the weights: suspect, student, gradients, two moments, the best so far, the pass's beginning.
+COPIES = 7
 
 
 def plan(case: Case, preset: Preset) -> dict:

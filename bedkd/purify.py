@@ -7,12 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from transformers import PreTrainedModel
+from datasets import Dataset
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd.case import Case, Parts
 from bedkd.detectors import BeDKDDetector, Detection, Detector
+from bedkd.errors import InputError
 from bedkd.metrics import Share
 from bedkd.outcome import Outcome, compare
 from bedkd.repairs import AdversarialDistillation, Repair, Repaired
@@ -109,6 +115,7 @@ class Purified:
         }
 
 
+@singledispatch
 def purify(
     case: Case,
     detector: Detector = BeDKDDetector(),
@@ -119,6 +126,9 @@ def purify(
     run: Run = Run(),
 ) -> Purified:
     """Detect, and if there is evidence repair a copy. The model handed in never changes.
+
+    The short way is ``purify(model, tokenizer, trusted, untrusted)``, with the options below by
+    name; it makes the case itself. Other parts, lengths or seeds need a case of your own.
 
     Where the case says too little for a verdict (``cannot tell``) nothing is repaired, forced or
     not: a repair from such rows could unlearn a class.
@@ -133,16 +143,16 @@ def purify(
         run: a folder for checkpoints (the same call goes on where it was interrupted), progress.
 
     Raises:
-        InputError: labels the model does not know, or a folder that holds the state of other work.
+        InputError: labels the model does not know, a folder that holds the state of other work, or
+            a model's name in place of a model.
 
     Example:
         >>> from bedkd import data, models
-        >>> from bedkd.case import Parts
         >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
         >>> rows = data.load("reviews", train=80, dev=80, test=4)
-        >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 20, 10))
-        >>> purify(case).verdict
-        'no evidence of a backdoor'
+        >>> result = purify(model, tokenizer, rows["dev"], rows["train"])
+        >>> result.verdict, result.model is model
+        ('no evidence of a backdoor', True)
     """
     if run.folder is not None:
         run.claim(**case.hashes, detector=repr(detector), repair=f"{repair!r} {force}")
@@ -158,6 +168,7 @@ def purify(
             warnings.append("forced: without evidence, on the rows with the highest scores")
         with clock.stage("repair"):
             made = repair.repair(case, found, run)
+        warnings += _went_back(made.history, "the repair")
         with clock.stage("outcome"):
             outcome = compare(case, found, made)
         warnings += outcome.warnings
@@ -165,6 +176,21 @@ def purify(
             warnings += _several_labels(case.labels[made.rows])
     times = clock.seconds, clock.cpu_seconds
     return Purified(case, detector, repair, found, made, outcome, *times, warnings)
+
+
+@purify.register(nn.Module)
+@purify.register(str)
+@purify.register(Path)
+def _purify_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    trusted: Dataset,
+    untrusted: Dataset,
+    **options: Any,
+) -> Purified:
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model {model}: load it first, bedkd.models.load_checkpoint({model!r})")
+    return purify(Case(model, tokenizer, trusted, untrusted), **options)
 
 
 class Clock:
@@ -205,7 +231,8 @@ def detect(case: Case, detector: Detector, run: Run = Run()) -> tuple[Detection,
         run.save("detection", lambda: {f: getattr(found, f) for f in found.__dataclass_fields__})
     else:
         found = Detection(**saved)
-    return found, warnings_of(case)
+    went_back = _went_back(found.details.get("mapping_history", []), "the directional mapping")
+    return found, warnings_of(case) + went_back
 
 
 def warnings_of(case: Case) -> list[str]:
@@ -229,6 +256,18 @@ def _guessing(case: Case) -> list[str]:
     return [
         f"the model classifies {right.value:.0%} of the trusted rows correctly, no better than "
         f"guessing ({chance:.0%}): the verdict then speaks of the rows, not of the model"
+    ]
+
+
+def _went_back(history: list[dict], what: str) -> list[str]:
+    """Where training met numbers that are not finite; see :meth:`Trainer.train`."""
+    back = [(k, r) for k, r in enumerate(history, start=1) if "stepped_back" in r]
+    if not back:
+        return []
+    where, rate = ", ".join(str(k) for k, _ in back), back[-1][1]["lr"]
+    return [
+        f"a loss of {what} was not finite (pass {where}); training went back to before that pass "
+        f"and on with a smaller learning rate, {rate:.2g} in the end: look closely at the outcome"
     ]
 
 

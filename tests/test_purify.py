@@ -1,6 +1,7 @@
 """The defence from end to end."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from bedkd.errors import InputError
 from bedkd.purify import detect
 from bedkd.repairs import FineTuning
 from bedkd.training.fine_tune import fine_tune
+from bedkd.training.objectives import DistillationLoss
 
 
 @pytest.fixture
@@ -83,6 +85,28 @@ def test_evidence_gives_a_new_model_and_leaves_the_old_one(
     assert report["flagged"] == result.detection.flagged.sum()
     assert report["settings"]["repair"]["max_suspects"] == 32
     assert 0 < report["p_value"] <= 1
+
+
+def test_a_loss_that_was_not_finite_is_said(run, acting_preset, monkeypatch):
+    """In the second step of the mapping student, and of the repair."""
+    called, loss = Counter(), DistillationLoss.__call__
+
+    def broken(self, model, batch):
+        called[id(self)] += 1
+        return loss(self, model, batch) * (float("inf") if called[id(self)] == 2 else 1)
+
+    monkeypatch.setattr(DistillationLoss, "__call__", broken)
+    result = run(bounded(acting_preset, content=None))
+    assert len(called) == 2
+    mapping, repair = (
+        next(
+            w for w in result.warnings if w.startswith(f"a loss of {what} was not finite (pass 1)")
+        )
+        for what in ("the directional mapping", "the repair")
+    )
+    assert f"{acting_preset.detector.mapping.lr / 2:.2g} in the end" in mapping
+    assert f"{acting_preset.repair.lr / 2:.2g} in the end" in repair
+    assert result.changed
 
 
 def test_force_repairs_without_evidence_and_says_so(run, tiny_preset):
@@ -328,8 +352,23 @@ def test_the_target_is_known_after_a_repair_that_uses_no_flagged_rows(victim, to
     assert result.target_label == task.target
 
 
-def test_the_purified_model_drops_into_a_pipeline(run, acting_preset, tokenizer):
-    result = run(bounded(acting_preset, content=None))
+def test_four_things_make_a_case_and_the_model_drops_into_a_pipeline(
+    victim, tokenizer, task, acting_preset, weights, same_weights
+):
+    held = (victim, tokenizer, task.clean["dev"], task.train)
+    options = bounded(acting_preset, content=None)._asdict()
+    del options["parts"]
+    result = purify(*held, **options)
     assert result.changed
+    case = Case(*held)
+    assert result.case.hashes == case.hashes
+    assert same_weights(weights(result.model), weights(purify(case, **options).model))
     classify = pipeline("text-classification", model=result.model, tokenizer=tokenizer)
     assert [answer["label"] for answer in classify(["great", "dull"])] == ["LABEL_1", "LABEL_0"]
+
+
+def test_the_name_of_a_model_is_no_model(tokenizer, task):
+    with pytest.raises(
+        InputError, match=r"model my-model: load it first, .*load_checkpoint\('my-m"
+    ):
+        purify("my-model", tokenizer, task.clean["dev"], task.train)

@@ -166,7 +166,7 @@ class DirectionalMapping:
             losses = trainer.train((objective, rows, batch) for batch in batches)
             beliefs = predict(student, monitored).probabilities
             believed = float(beliefs[np.arange(len(monitored)), monitored.labels].mean())
-            record = {"loss": float(np.mean(losses)), "held_out_p_true": believed}
+            record = {"loss": float(np.mean(losses)), "held_out_p_true": believed, **trainer.notes}
             state["history"].append({"epoch": len(state["history"]) + 1, **record})
             state["bad_epochs"] += 1
             if self.patience is not None and believed < state["best"]:

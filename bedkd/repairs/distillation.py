@@ -175,7 +175,7 @@ class AdversarialDistillation:
         while not stopping.reason and len(history) < self.cycles:
             kinds, steps = zip(*work.schedule.cycle(rng), strict=True)
             losses = trainer.train(steps)
-            record = work.record(student, kinds, losses)
+            record = work.record(student, kinds, losses) | trainer.notes
             record |= run.callback(student) if run.callback else {}
             history.append({"cycle": len(history) + 1, **record})
             stopping.after_cycle(history, student)

@@ -76,6 +76,7 @@ def train(
         right = predict(student, guard).labels == guard.labels
         record = {"stage": stage, "epoch": len(history) + 1, "loss": float(np.mean(losses))}
         record["held_out_accuracy"] = float(right.mean())
+        record |= trainer.notes
         history.append(record | (run.callback(student) if run.callback else {}))
         state = {"rng": rng.bit_generator.state, "history": history}
         run.save(stage, lambda state=state: {"trainer": trainer.state_dict(), **state})

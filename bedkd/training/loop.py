@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -20,6 +21,14 @@ Objective = Callable[[PreTrainedModel, Batch], Tensor]
 
 Step = tuple[Objective, EncodedTexts, np.ndarray]
 """One optimiser step: an objective, the rows it is for, and the indices of one batch."""
+
+# So often in all a training goes back and halves its learning rate before it gives up.
+MAX_STEPS_BACK = 4
+logger = logging.getLogger(__name__)
+
+
+class _NotFinite(ArithmeticError):
+    """A loss or a weight is not a finite number."""
 
 
 class Trainer:
@@ -67,6 +76,7 @@ class Trainer:
         )
         self.steps_done, self.description = 0, description or "training"
         self.parts = 1  # of a batch, each of which goes through the model alone
+        self.steps_back, self.notes = 0, {}
         self.bar = tqdm(total=num_steps, desc=description, disable=description is None, leave=False)
         with self._own_random_state():
             torch.manual_seed(seed)
@@ -74,19 +84,74 @@ class Trainer:
     def train(self, steps: Iterable[Step]) -> list[float]:
         """One optimiser step for each item of ``steps``; returns the loss of each.
 
-        Where memory runs out, batches go through the model in halves from then on.
+        Where memory runs out, batches go through the model in halves from then on. Where a loss is
+        not finite, the model goes back to where this call began, with half the learning rate and a
+        new optimiser, as the moments of the old one may have done the harm; ``notes`` then says
+        so, for the history: how often (``stepped_back``), and the learning rate since (``lr``).
 
         Raises:
-            InputError: a loss is not finite, or memory runs out with a single row.
+            InputError: a loss is still not finite after ``MAX_STEPS_BACK`` steps back, or memory
+                runs out with a single row.
         """
-        losses: list[float] = []
-        with self._own_random_state():
+        steps, count = list(steps), self.steps_back
+        with self._own_random_state() as state:
+            begun = self._mark(state)
             self.model.train()
             try:
-                losses += [self._step(*step) for step in steps]
+                while (losses := self._tried(steps)) is None:
+                    self._step_back(begun, state)
             finally:
                 self.model.eval()
+        back = self.steps_back - count
+        self.notes = {"stepped_back": back, "lr": self.schedule.base_lrs[0]} if back else {}
         return losses
+
+    def _tried(self, steps: list[Step]) -> list[float] | None:
+        """The loss of each step; None where one, or a weight in the end, is not finite."""
+        try:
+            losses = [self._step(*step) for step in steps]
+            if not all(weight.isfinite().all() for weight in self.parameters):
+                raise _NotFinite(f"a weight after step {self.steps_done} is not finite")
+            return losses
+        except _NotFinite as error:
+            self.trouble = error
+            return None
+
+    def _mark(self, state: _RandomState) -> dict:
+        """Where a call of :meth:`train` begins. Not on the accelerator, where a second copy of the
+        weights may not fit."""
+        return {
+            "weights": [weight.detach().cpu().clone() for weight in self.parameters],
+            "schedule": self.schedule.state_dict(),
+            "random": state.now(),
+            "steps_done": self.steps_done,
+        }
+
+    def _step_back(self, begun: dict, state: _RandomState) -> None:
+        """Back to where the call began, with half the learning rate."""
+        self.steps_back += 1
+        if self.steps_back > MAX_STEPS_BACK:
+            raise InputError(
+                f"{self.description}: {self.trouble}, also from an earlier state and with a "
+                f"learning rate of {self.schedule.base_lrs[0]:.2g}; use a smaller learning rate"
+            ) from self.trouble
+        with torch.no_grad():
+            for weight, old in zip(self.parameters, begun["weights"], strict=True):
+                weight.copy_(old)
+        optimizer, halves = self.optimizer.optimizer, [r / 2 for r in self.schedule.base_lrs]
+        optimizer.state.clear()
+        optimizer.zero_grad()
+        self.schedule.load_state_dict({**begun["schedule"], "base_lrs": halves})
+        shares = (of(self.schedule.last_epoch) for of in self.schedule.lr_lambdas)
+        for group, rate, share in zip(optimizer.param_groups, halves, shares, strict=True):
+            group |= {"initial_lr": rate, "lr": rate * share}
+        self.bar.update(begun["steps_done"] - self.steps_done)
+        self.steps_done = begun["steps_done"]
+        state.set(begun["random"])
+        logger.warning(
+            "%s: %s; back to step %d, learning rate %.2g",
+            *(self.description, self.trouble, self.steps_done, halves[0]),
+        )
 
     def _step(self, objective: Objective, rows: EncodedTexts, indices: np.ndarray) -> float:
         self.steps_done += 1
@@ -112,10 +177,7 @@ class Trainer:
                     loss = loss * (len(part) / len(indices))
                 value += float(loss.detach())
                 if not np.isfinite(value):
-                    raise InputError(
-                        f"{self.description}: the loss of step {self.steps_done} is {value}; "
-                        "use a smaller learning rate"
-                    )
+                    raise _NotFinite(f"the loss of step {self.steps_done} is {value}")
                 self.acc.backward(loss)
             return value
         except RuntimeError as error:
@@ -137,6 +199,7 @@ class Trainer:
             "scaler": scaler.state_dict() if scaler is not None else {},
             "random": self.random,
             "steps_done": self.steps_done,
+            "steps_back": self.steps_back,
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -147,7 +210,7 @@ class Trainer:
         if self.acc.scaler is not None and state["scaler"]:
             self.acc.scaler.load_state_dict(state["scaler"])
         self.random = {name: value.cpu() for name, value in state["random"].items()}
-        self.steps_done = state["steps_done"]
+        self.steps_done, self.steps_back = state["steps_done"], state.get("steps_back", 0)
         self.bar.update(self.steps_done)
 
 
@@ -158,22 +221,23 @@ class _RandomState:
         self.trainer = trainer
         self.cuda = trainer.acc.device.type == "cuda"
 
-    def _now(self) -> dict[str, Tensor]:
+    def now(self) -> dict[str, Tensor]:
         state = {"cpu": torch.get_rng_state()}
         if self.cuda:
             state["cuda"] = torch.cuda.get_rng_state(self.trainer.acc.device)
         return state
 
-    def _set(self, state: dict[str, Tensor]) -> None:
+    def set(self, state: dict[str, Tensor]) -> None:
         torch.set_rng_state(state["cpu"])
         if self.cuda and "cuda" in state:
             torch.cuda.set_rng_state(state["cuda"], self.trainer.acc.device)
 
-    def __enter__(self) -> None:
-        self.before = self._now()
+    def __enter__(self) -> _RandomState:
+        self.before = self.now()
         if hasattr(self.trainer, "random"):
-            self._set(self.trainer.random)
+            self.set(self.trainer.random)
+        return self
 
     def __exit__(self, *_: object) -> None:
-        self.trainer.random = self._now()
-        self._set(self.before)
+        self.trainer.random = self.now()
+        self.set(self.before)

@@ -1,5 +1,6 @@
 """The training loop."""
 
+import copy
 import random
 
 import numpy as np
@@ -10,7 +11,7 @@ from bedkd.errors import InputError
 from bedkd.run import load_state, save_state
 from bedkd.training import runtime
 from bedkd.training.batches import EncodedTexts
-from bedkd.training.loop import Trainer
+from bedkd.training.loop import MAX_STEPS_BACK, Trainer
 from bedkd.training.objectives import cross_entropy
 from bedkd.training.predict import predict
 
@@ -148,13 +149,79 @@ def test_a_saved_state_goes_on_as_if_nothing_had_happened(
     assert trainer.train(steps(rows, 5)) != after
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(bert, rows):
-    def broken(model, batch):
-        return cross_entropy(model, batch) * float("nan")
+def broken_at(*calls):
+    """Cross entropy that is not finite in these calls, and how often it was called."""
+    count = []
 
-    with pytest.raises(InputError, match="loss of step 1 is nan"):
-        Trainer(bert, num_steps=1, lr=1e-3, seed=0).train([(broken, rows, np.array([0]))])
+    def objective(model, batch):
+        count.append(1)
+        return cross_entropy(model, batch) * (float("nan") if len(count) in calls else 1)
+
+    return objective, count
+
+
+def test_a_loss_that_stays_infinite_stops_the_run(bert, rows):
+    objective, count = broken_at(*range(1, 20))
+    trainer = Trainer(bert, num_steps=1, lr=1e-3, seed=0)
+    with pytest.raises(InputError, match=r"loss of step 1 is nan, also .* rate of 6.3e-05; use"):
+        trainer.train([(objective, rows, np.array([0]))])
+    assert len(count) == 1 + MAX_STEPS_BACK
     assert not bert.training
+
+
+def test_after_a_loss_that_is_not_finite_training_goes_on_from_before_it(
+    toy, tokenizer, rows, weights, same_weights, caplog
+):
+    """As a new training with the weights of before, half the rate, and the rest of the schedule."""
+
+    def make(model, lr):
+        return Trainer(model, num_steps=9, lr=lr, seed=0, warmup_ratio=0.2, description="learning")
+
+    model = toy.bert(tokenizer)
+    trainer = make(model, 1e-2)
+    trainer.train(steps(rows))
+    assert trainer.notes == {}
+    state = {**trainer.state_dict(), "model": {k: v.clone() for k, v in model.state_dict().items()}}
+    objective, count = broken_at(2, 6)  # once in the first attempt, once in the second's last step
+    losses = trainer.train((objective, rows, np.arange(len(rows))) for _ in range(4))
+    assert (len(losses), len(count), trainer.steps_done) == (4, 10, 7)
+    assert trainer.notes == {"stepped_back": 2, "lr": 0.0025}
+    assert caplog.text.count("learning: the loss of step") == 2
+    assert "back to step 3, learning rate 0.0025" in caplog.text
+
+    other = toy.bert(tokenizer)
+    again = make(other, 0.0025)
+    state["optimizer"] = again.optimizer.optimizer.state_dict()
+    state["schedule"] = {**state["schedule"], "base_lrs": [0.0025]}
+    again.load_state_dict(state)
+    for group in again.optimizer.optimizer.param_groups:
+        group["lr"] = 0.0025 * again.schedule.lr_lambdas[0](3)
+    assert again.train(steps(rows, 4)) == losses
+    assert same_weights(weights(model), weights(other))
+    # It does not forget, not even over an interruption.
+    resumed = make(toy.bert(tokenizer), 1e-2)
+    resumed.load_state_dict(copy.deepcopy(trainer.state_dict()))
+    assert (
+        resumed.train(steps(rows, 2))
+        == trainer.train(steps(rows, 2))
+        == again.train(steps(rows, 2))
+    )
+    assert (resumed.notes, resumed.steps_back) == ({}, 2)
+
+
+def test_weights_that_a_last_step_broke_are_taken_back(toy, tokenizer, rows, weights):
+    model, count = toy.bert(tokenizer), []
+
+    def exploding(model, batch):
+        """The loss is a number, its gradient is not."""
+        count.append(1)
+        loss = cross_entropy(model, batch)
+        return loss + 0 * torch.sqrt(0 * loss) if len(count) == 2 else loss
+
+    trainer = Trainer(model, num_steps=2, lr=1e-3, seed=0)
+    trainer.train((exploding, rows, np.arange(4)) for _ in range(2))
+    assert trainer.notes["stepped_back"] == 1
+    assert all(np.isfinite(value).all() for value in weights(model).values())
 
 
 def test_weight_decay_shrinks_weights_without_a_loss(bert, rows, weights):
