@@ -1,5 +1,5 @@
-"""Carry the repository's public address, the version, the setup cell, the exercises, the quizzes and
-the minutes of reading to where they are shown.
+"""Carry the repository's public address, the version, the setup cell, exercises, quizzes and the
+minutes of reading to where they are shown.
 
 The address is one setting, ``[tool.bedkd] repository`` in ``pyproject.toml``. Edit it, then run
 ``make stamp``. ``--check`` changes nothing and fails if something is out of step.

@@ -1,4 +1,4 @@
-"""Quizzes: cells and source agree, every answer has its reason, the right one is not always first."""
+"""Quizzes: cells and source agree, and every answer has its reason."""
 
 import re
 from collections import Counter
