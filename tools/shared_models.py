@@ -1,5 +1,5 @@
 """Train the models that chapters share, unless the cache has them: the victim and its reference
-without poison, and in the quick profile the victim of a rewriting attack.
+without poison, in the quick profile the victim of a rewriting attack, and the first mystery.
 
 Each gets a process of its own, two at a time: on two cores two models are ready in little more than
 the time of one.
@@ -18,14 +18,23 @@ from chapters import notebook_environment
 ONE = """
 import sys, transformers
 from bedkd import experiments
+from bedkd.teaching import mysteries
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
-cell = experiments.chapter_cell(*sys.argv[1:])
-experiments.victim(cell.reference if cell.attack == "none" else cell)
+profile, attack = sys.argv[1:]
+if attack == "mystery":
+    mysteries.load(1)
+else:
+    cell = experiments.chapter_cell(profile, attack)
+    experiments.victim(cell.reference if attack == "none" else cell)
 """
 # By attack, "none" for the reference. The rewritings of real data are not to be had everywhere, so
-# the chapter that needs them uses the embedded reviews in both profiles.
-SHARED = {"quick": ("badnets", "none", "synbkd"), "full": ("badnets", "none")}
+# the chapter that needs them uses the embedded reviews in both profiles. The mystery comes last: it
+# is judged beside the reference, which is there by then.
+SHARED = {
+    "quick": ("none", "badnets", "synbkd", "mystery"),
+    "full": ("none", "badnets", "mystery"),
+}
 
 
 def train(profile: str) -> None:

@@ -1,5 +1,5 @@
-"""Carry the repository's public address, the version, the setup cell, the exercises and the minutes
-of reading to where they are shown.
+"""Carry the repository's public address, the version, the setup cell, exercises, quizzes and the
+minutes of reading to where they are shown.
 
 The address is one setting, ``[tool.bedkd] repository`` in ``pyproject.toml``. Edit it, then run
 ``make stamp``. ``--check`` changes nothing and fails if something is out of step.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import exercise_cells
 import nbformat
+import quiz_cells
 import setup_cell
 import yaml
 from chapters import ROOT, TEMPLATE, chapters, project, read
@@ -64,20 +65,23 @@ def badge(path: Path) -> str:
 
 
 def reading_minutes(notebook: nbformat.NotebookNode) -> int:
-    """Minutes that the prose of a chapter takes, at 200 words a minute and without its code."""
-    prose = " ".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    """Minutes that the prose of a chapter takes, at 200 words a minute, without code and quiz."""
+    cells = [c for c in notebook.cells if c.cell_type == "markdown" and c.id != quiz_cells.ID]
+    prose = " ".join(c.source for c in cells)
     return round(len(re.sub(r"```.*?```", "", prose, flags=re.DOTALL).split()) / 200)
 
 
 def stamped_notebook(path: Path) -> str:
-    """The text of the notebook with its badge, its setup cell and its exercises renewed."""
+    """The text of the notebook with badge, setup cell, exercises and quiz renewed."""
     notebook = read(path)
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and BADGE in cell.source:
             cell.source = re.sub(rf"{re.escape(BADGE)}\([^)]*\)", badge(path), cell.source)
         if cell.cell_type == "code" and cell.id == "setup":
             cell.source = setup_cell.render(notebook)
-    exercise_cells.refresh(notebook, exercise_cells.number_of(path))
+    number = exercise_cells.number_of(path)
+    exercise_cells.refresh(notebook, number)
+    quiz_cells.refresh(notebook, number)
     before = next(cell for cell in notebook.cells if cell.id == "before")
     before.source = re.sub(r"\n\nReading takes about \d+ minutes?\.", "", before.source)
     minutes = reading_minutes(notebook)
