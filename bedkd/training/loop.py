@@ -24,11 +24,9 @@ Step = tuple[Objective, EncodedTexts, np.ndarray]
 
 # So often in all a training goes back and halves its learning rate before it gives up.
 MAX_STEPS_BACK = 4
+# Steps between two losses on the progress bar.
+SHOWN_EVERY = 10
 logger = logging.getLogger(__name__)
-
-
-class _NotFinite(ArithmeticError):
-    """A loss or a weight is not a finite number."""
 
 
 class Trainer:
@@ -108,14 +106,18 @@ class Trainer:
 
     def _tried(self, steps: list[Step]) -> list[float] | None:
         """The loss of each step; None where one, or a weight in the end, is not finite."""
-        try:
-            losses = [self._step(*step) for step in steps]
-            if not all(weight.isfinite().all() for weight in self.parameters):
-                raise _NotFinite(f"a weight after step {self.steps_done} is not finite")
+        before = self.steps_done
+        # Read together at the end: a device is not waited for at every step.
+        found = [self._step(*step) for step in steps]
+        losses = torch.stack(found).tolist() if found else []
+        wrong = np.flatnonzero(~np.isfinite(losses))
+        if len(wrong):
+            self.trouble = f"the loss of step {before + wrong[0] + 1} is {losses[wrong[0]]}"
+        elif not torch.stack([weight.isfinite().all() for weight in self.parameters]).all():
+            self.trouble = f"a weight after step {self.steps_done} is not finite"
+        else:
             return losses
-        except _NotFinite as error:
-            self.trouble = error
-            return None
+        return None
 
     def _mark(self, state: _RandomState) -> dict:
         """Where a call of :meth:`train` begins. Not on the accelerator, where a second copy of the
@@ -134,7 +136,7 @@ class Trainer:
             raise InputError(
                 f"{self.description}: {self.trouble}, also from an earlier state and with a "
                 f"learning rate of {self.schedule.base_lrs[0]:.2g}; use a smaller learning rate"
-            ) from self.trouble
+            )
         with torch.no_grad():
             for weight, old in zip(self.parameters, begun["weights"], strict=True):
                 weight.copy_(old)
@@ -153,7 +155,7 @@ class Trainer:
             *(self.description, self.trouble, self.steps_done, halves[0]),
         )
 
-    def _step(self, objective: Objective, rows: EncodedTexts, indices: np.ndarray) -> float:
+    def _step(self, objective: Objective, rows: EncodedTexts, indices: np.ndarray) -> Tensor:
         self.steps_done += 1
         value = self._backward(objective, rows, indices)
         if self.max_grad_norm is not None:
@@ -162,22 +164,21 @@ class Trainer:
         self.optimizer.zero_grad()
         self.schedule.step()
         self.bar.update()
-        self.bar.set_postfix(loss=f"{value:.3f}", refresh=False)
+        if not self.bar.disable and self.steps_done % SHOWN_EVERY == 0:
+            self.bar.set_postfix(loss=f"{float(value):.3f}", refresh=False)
         return value
 
-    def _backward(self, objective: Objective, rows: EncodedTexts, indices: np.ndarray) -> float:
+    def _backward(self, objective: Objective, rows: EncodedTexts, indices: np.ndarray) -> Tensor:
         """The loss of a batch, its gradients added up; in several parts where memory ran out
         before. The weighted mean over parts is that of the batch as long as rows weigh alike."""
-        value = 0.0
+        value = torch.zeros((), device=self.acc.device)
         try:
             for part in np.array_split(indices, min(self.parts, len(indices))):
                 with self.acc.autocast():
                     loss = objective(self.model, rows.batch(part, self.acc.device))
                 if len(part) < len(indices):
                     loss = loss * (len(part) / len(indices))
-                value += float(loss.detach())
-                if not np.isfinite(value):
-                    raise _NotFinite(f"the loss of step {self.steps_done} is {value}")
+                value += loss.detach()
                 self.acc.backward(loss)
             return value
         except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -182,9 +183,9 @@ def test_after_a_loss_that_is_not_finite_training_goes_on_from_before_it(
     trainer.train(steps(rows))
     assert trainer.notes == {}
     state = {**trainer.state_dict(), "model": {k: v.clone() for k, v in model.state_dict().items()}}
-    objective, count = broken_at(2, 6)  # once in the first attempt, once in the second's last step
+    objective, count = broken_at(2, 8)  # once in the first attempt, once in the second's last step
     losses = trainer.train((objective, rows, np.arange(len(rows))) for _ in range(4))
-    assert (len(losses), len(count), trainer.steps_done) == (4, 10, 7)
+    assert (len(losses), len(count), trainer.steps_done) == (4, 12, 7)
     assert trainer.notes == {"stepped_back": 2, "lr": 0.0025}
     assert caplog.text.count("learning: the loss of step") == 2
     assert "back to step 3, learning rate 0.0025" in caplog.text
@@ -276,3 +277,27 @@ def test_where_memory_runs_out_training_goes_on_with_halves(
     assert caplog.text.count("learning: out of memory; the batch is halved") == 1
     with pytest.raises(InputError, match="learning: out of memory with a single row"):
         trained(0)
+
+
+def test_no_step_waits_for_its_loss(bert, rows, monkeypatch):
+    """On a GPU each number that is read stops the work: as many for six steps as for two."""
+    read = []
+
+    def counted(name):
+        original = getattr(torch.Tensor, name)
+
+        def reading(tensor, *args):
+            if "bedkd" in sys._getframe(1).f_code.co_filename:
+                read.append(name)
+            return original(tensor, *args)
+
+        return reading
+
+    Trainer(bert, num_steps=1, lr=1e-3, seed=0).train(steps(rows))  # padding is tried once a model
+    for name in ("__float__", "item", "tolist", "__bool__"):
+        monkeypatch.setattr(torch.Tensor, name, counted(name))
+    for number in (2, 6):
+        trainer = Trainer(bert, num_steps=number, lr=1e-3, seed=0)
+        read.clear()
+        trainer.train(steps(rows, number))
+        assert read == ["tolist", "__bool__"]  # all losses; are all weights finite?
