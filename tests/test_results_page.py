@@ -201,26 +201,27 @@ def test_seconds_are_compared_with_those_of_the_same_turn():
     assert rows[2][3:6] == ["20.0 (50.0)", "80.0 (50.0)", "90.0 (50.0)"]
 
 
-def long_documents():
-    """What the page of mended defects says of long documents, from what was measured."""
+def test_long_documents_are_found_and_repaired_as_the_page_says():
     path = ROOT / "results" / "checks" / "long-documents.json"
     found = json.loads(path.read_text(encoding="utf-8"))
+    page = " ".join((ROOT / "book" / "mended.md").read_text(encoding="utf-8").split())
 
     def shares(result, *keys):
         return [f"{100 * result[key]['value']:.1f}" for key in keys]
 
     before = shares(found["before"], "asr", "asr_floor", "racc", "racc_ceiling")
-    after = shares(found["quick"]["after"], "asr", "racc")
-    return (
-        f"ASR {before[0]} % (floor {before[1]}) and RACC {before[2]} % (ceiling {before[3]}) "
-        f"before, {after[0]} % and {after[1]} % after"
+    said = (
+        f"ASR {before[0]} % (floor {before[1]}) and RACC {before[2]} % (ceiling {before[3]}) before"
     )
-
-
-def test_long_documents_are_found_and_repaired_as_the_page_says():
-    path = ROOT / "results" / "checks" / "long-documents.json"
-    found = json.loads(path.read_text(encoding="utf-8"))
-    assert found["quick"]["purify"]["verdict"] == "backdoor suspected"
+    for preset, said in (("quick", f"{said}, "), ("default", "With `default`: ")):
+        done, after = found[preset]["purify"], found[preset]["after"]
+        assert done["verdict"] == "backdoor suspected"
+        assert done["outcome"]["reached"]
+        assert "{}{} % and {} % after".format(said, *shares(after, "asr", "racc")) in page
+        assert after["asr"]["low"] < after["asr_floor"]["high"]  # within chance
+    assert round(100 * found["default"]["after"]["asr_floor"]["value"]) == 1
+    done = found["default"]["purify"]
+    cycles, minutes = len(done["repair_history"]), done["cpu_seconds"]["repair"] / 60
+    assert f"all of its {cycles} cycles, {minutes:.0f} minutes of processor time" in page
+    assert done["settings"]["repair"]["cycles"] == cycles
     assert found["read at 128"]["verdict"] == "cannot tell"
-    page = " ".join((ROOT / "book" / "mended.md").read_text(encoding="utf-8").split())
-    assert long_documents() in page

@@ -5,7 +5,7 @@
 Documents of 270 words, put together from the embedded reviews, a rare word at a random place of
 every fifth, a victim that reads 512 tokens. Everything is done by the command line, as its user
 would, with the presets ``quick`` and ``default``. Writes ``results/checks/long-documents.json``;
-half an hour on one core.
+an hour on one core.
 """
 
 from __future__ import annotations
