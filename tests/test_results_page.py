@@ -210,10 +210,8 @@ def test_long_documents_are_found_and_repaired_as_the_page_says():
         return [f"{100 * result[key]['value']:.1f}" for key in keys]
 
     before = shares(found["before"], "asr", "asr_floor", "racc", "racc_ceiling")
-    said = (
-        f"ASR {before[0]} % (floor {before[1]}) and RACC {before[2]} % (ceiling {before[3]}) before"
-    )
-    for preset, said in (("quick", f"{said}, "), ("default", "With `default`: ")):
+    start = "ASR {} % (floor {}) and RACC {} % (ceiling {}) before, ".format(*before)
+    for preset, said in (("quick", start), ("default", "With `default`: ")):
         done, after = found[preset]["purify"], found[preset]["after"]
         assert done["verdict"] == "backdoor suspected"
         assert done["outcome"]["reached"]
