@@ -1,9 +1,14 @@
 """The report as a page: whole, and safe whatever the rows hold."""
 
+import base64
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from axe_core_python.selenium import Axe
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 from bedkd import report as report_module
 from bedkd.detectors import Detection
@@ -171,3 +176,79 @@ def test_a_long_row_is_cut_in_the_middle():
     assert "w0" in text
     assert "w500" not in text
     assert "y" * 81 not in text
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """A browser with a report that holds everything, very long words among it."""
+    binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), "chromedriver"
+    if not (binary and shutil.which(driver)):
+        pytest.skip("Chromium or its driver is not installed (Debian: chromium chromium-driver)")
+    folder = tmp_path_factory.mktemp("report")
+    keys = ("held_out_accuracy", "flagged_given_label", "expected_rate")
+    history = [{"cycle": k, **dict.fromkeys(keys, 0.5)} for k in range(1, 25)]
+    mapping = [{"epoch": k, "loss": 0.5, "held_out_p_true": 0.5} for k in range(1, 21)]
+    made = summary(
+        "extraordinarily-long-" * 6, repair_history=history, repair={"stopped": "plateau"}
+    )
+    made["detection"]["mapping_history"] = mapping
+    rows = [*suspects("word " * 200), *suspects("<b>" + "x" * 500), *suspects("\u202e\x1b")]
+    (folder / "report.html").write_text(purification_page(made, found(), rows), encoding="utf-8")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/user"):
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options, Service(shutil.which(driver)))
+    browser.set_script_timeout(120)
+    browser.get((folder / "report.html").as_uri())
+    yield browser
+    browser.quit()
+
+
+def emulate(browser, width, media="screen", scheme="light"):
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+
+
+CUT = """
+    const paper = arguments[0], room = document.documentElement.clientWidth;
+    const right = e => e.getBoundingClientRect().right;
+    const overflow = e => getComputedStyle(e).overflowX;
+    const scrolls = e => e && (overflow(e) !== 'visible' || scrolls(e.parentElement));
+    const beyond = e => right(e) > room + 1 && (paper || !scrolls(e.parentElement));
+    const hidden = e => e.clientWidth && e.scrollWidth > e.clientWidth + 1
+        && (paper || overflow(e) === 'hidden');
+    const drawn = e => right(e) > right(e.ownerSVGElement) + 1;
+    return [...document.querySelectorAll('body, body *')]
+        .filter(e => e.ownerSVGElement ? drawn(e) : beyond(e) || hidden(e))
+        .map(e => e.outerHTML.slice(0, 200));
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+def test_everybody_can_read_the_page(opened, width, scheme):
+    """axe-core finds nothing serious, in either colours and on either screen; nothing is cut."""
+    emulate(opened, width, scheme=scheme)
+    dark = opened.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (dark == "rgb(255, 255, 255)") == (scheme == "light")
+    result = Axe().run(opened)
+    bad = [v for v in result["violations"] if v["impact"] in ("serious", "critical")]
+    assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in bad] == []
+    assert {"color-contrast", "document-title"} <= {rule["id"] for rule in result["passes"]}
+    assert opened.execute_script(CUT, False) == []
+
+
+def test_nothing_is_cut_on_paper(opened):
+    emulate(opened, 718, media="print", scheme="dark")  # A4 less the browser's margins
+    assert opened.execute_script("return getComputedStyle(document.body).backgroundColor") == (
+        "rgb(255, 255, 255)"
+    )
+    assert opened.execute_script(CUT, True) == []
+    a4 = {"paperWidth": 8.27, "paperHeight": 11.69}
+    made = base64.b64decode(opened.execute_cdp_cmd("Page.printToPDF", a4)["data"])
+    assert made.startswith(b"%PDF")
+    tall = opened.execute_script("return document.documentElement.scrollHeight")
+    assert made.count(b"/Type /Page\n") >= tall // 1200  # all of it was printed
