@@ -10,7 +10,7 @@ help:
 	@echo "make book        run the notebooks whose inputs changed, build the book, say where to open it"
 	@echo "make test        everything a change must pass: ruff, pytest, notebooks, book, browser"
 	@echo "make notebooks   run the notebooks and store their outputs in notebooks/ (before a commit)"
-	@echo "make results     write results, ledger, comparison and status of the book from the files in results/"
+	@echo "make results     write results, ledger, comparison, performance and status of the book from the files in results/"
 	@echo "make format      let ruff format and repair"
 	@echo "make stamp       carry repository address, version and setup cell everywhere"
 	@echo "make lock        make requirements.txt anew from pyproject.toml"
@@ -53,6 +53,7 @@ results: $(READY)
 	$(BIN)/python tools/results_page.py
 	$(BIN)/python tools/ledger_page.py
 	$(BIN)/python tools/comparison_page.py
+	$(BIN)/python tools/performance_page.py
 	$(BIN)/python tools/status_page.py
 
 format: $(READY)

@@ -85,6 +85,7 @@ def main(
     line += f"--layers {layers} --repeats {repeats}" + (f" --pool {pool}" if pool else "")
     path = output / f"speed-{cell.name}.json"
     record = report.provenance(line, seed=seed, backbone=cell.backbone)
+    record["cell"] = cell.to_dict()
     record["runs"] = read_json(path)["runs"] if path.is_file() else []
     model, tokenizer = experiments.victim(cell)
     record["victim"] = judged(model, tokenizer, cell)

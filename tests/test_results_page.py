@@ -4,6 +4,7 @@ import json
 
 import comparison_page
 import ledger_page
+import performance_page
 import pytest
 import results_page
 import status_page
@@ -19,7 +20,7 @@ SHARES = ("cacc", "asr", "racc", "cacc_reference", "asr_floor", "racc_ceiling")
 
 @pytest.mark.parametrize(
     "maker",
-    [results_page, ledger_page, comparison_page, status_page],
+    [results_page, ledger_page, comparison_page, performance_page, status_page],
     ids=lambda maker: maker.__name__,
 )
 def test_the_page_is_what_the_results_say(maker):
@@ -173,6 +174,31 @@ def test_a_cell_without_its_yardstick_is_not_compared(monkeypatch):
     runs = {"defended-default": [planted(0.16, 0.84, 50.0)]}
     monkeypatch.setattr(comparison_page, "measured", lambda stage: runs.get(stage, []))
     assert comparison_page.compared() == {}
+
+
+def test_seconds_are_compared_with_those_of_the_same_turn():
+    """Twice as slow a machine in the second turn changes nothing of the ratios."""
+    after = {"asr": 0.2, "racc": 0.8, "cacc": 0.9}
+
+    def runs(way, *seconds):
+        common = {"way": way, "peak_mb": 7.0, "after": after}
+        return [{**common, "repeat": k, "cpu_seconds": s} for k, s in enumerate(seconds)]
+
+    before = dict.fromkeys(("asr_floor", "racc_ceiling", "cacc_reference"), 0.5) | after
+    record = {"cell": {"dataset": "sst2", "attack": "badnets"}, "seed": 0, "device": "a core"}
+    record |= {"command": "x", "victim": before}
+    record["runs"] = runs("released", 80.0, 160.0) + runs("default", 10.0, 20.0)
+    lines = performance_page.speed(record).splitlines()
+    rows = [[entry.strip() for entry in line.split("|")[1:-1]] for line in lines[4:7]]
+    assert rows[0][1:3] == ["120.0 ± 56.6", "1.0 ± 0.0"]
+    assert rows[1][1:] == [
+        "15.0 ± 7.1",
+        "8.0 ± 0.0",
+        *["20.0 ± 0.0", "80.0 ± 0.0"],
+        "90.0 ± 0.0",
+        "7",
+    ]
+    assert rows[2][3:6] == ["20.0 (50.0)", "80.0 (50.0)", "90.0 (50.0)"]
 
 
 def long_documents():

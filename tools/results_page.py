@@ -399,7 +399,7 @@ def details(records: list[dict]) -> str:
 def states() -> str:
     """Which code state made the numbers, and which of them other settings made than today's."""
     stages = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
-    left_out = ("checks", "comparison", "decoders", "status", "undefended")
+    left_out = ("checks", "comparison", "decoders", "performance", "status", "undefended")
     records = {stage: load(stage) for stage in stages if stage not in left_out}
     rows = []
     for stage, found in records.items():
