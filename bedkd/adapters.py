@@ -80,7 +80,7 @@ def _file(name: str | Path, file: str, revision: str | None) -> Path | None:
     options = {f"_raise_exceptions_for_{what}": False for what in quiet}
     try:
         found = cached_file(str(name), file, revision=revision, **options)
-    except OSError:  # no hub, no such id: whoever reads the weights says so
+    except (OSError, ValueError):  # no hub, no such id: whoever reads the weights says so
         return None
     return None if found is None else Path(found)
 

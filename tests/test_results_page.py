@@ -13,7 +13,7 @@ from chapters import ROOT
 FILES = [
     p
     for p in sorted((ROOT / "results").rglob("*.json"))
-    if p.parent.name not in ("status", "checks")
+    if p.parent.name not in ("status", "checks", "decoders")
 ]
 SHARES = ("cacc", "asr", "racc", "cacc_reference", "asr_floor", "racc_ceiling")
 
