@@ -13,6 +13,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+import laboratory
 import nbformat
 from chapters import ROOT, chapters, read
 from run_notebooks import executed
@@ -43,6 +44,7 @@ def stage(use_executed: bool) -> None:
         shutil.copy(ROOT / name, STAGE)
     shutil.copytree(ROOT / "book", STAGE / "book")
     shutil.copy(MATHJAX, STAGE / "book" / "_static" / "mathjax.js")
+    laboratory.copy(STAGE / "book" / "_static" / "lab")
     write_slides(STAGE / "book" / "_static" / "slides.html")
     for path in chapters():
         notebook = executed(path) if use_executed else read(path)
