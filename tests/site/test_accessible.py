@@ -25,7 +25,7 @@ PREPARE = """
     for (const body of document.querySelectorAll("article tbody"))
         [...body.rows].slice(6).forEach(row => row.remove());
     for (const part of document.querySelectorAll("article section, article dd"))
-        [...part.children].filter(e => e.matches("dl.py")).slice(2).forEach(e => e.remove());
+        [...part.children].filter(e => e.matches("dl.py")).slice(1).forEach(e => e.remove());
 """
 # Only colours depend on the theme.
 RUN = """

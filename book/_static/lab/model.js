@@ -10,6 +10,7 @@ const bedkdModel = (() => {
 
   // Bytes of a base64 text.
   function bytes(text) {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
     const raw = atob(text);
     const found = new Uint8Array(raw.length);
     for (let i = 0; i < raw.length; i++) found[i] = raw.charCodeAt(i);
@@ -78,10 +79,14 @@ const bedkdModel = (() => {
 
   // Add a row of a matrix to what stands in `target`.
   function row({ columns, group, scales, fine, bytes }, number, target, offset) {
-    for (let i = 0, at = number * columns; i < columns; i++, at++) {
-      let value = bytes[at];
-      if (fine) value = 16 * value + ((fine[at >> 1] >> (at & 1 ? 4 : 0)) & 15);
-      target[offset + i] += value * scales[Math.floor(at / group)];
+    for (let done = 0; done < columns; done += group) {
+      const start = number * columns + done;
+      const scale = scales[start / group];
+      for (let i = 0; i < group; i++) {
+        const at = start + i;
+        const value = fine ? 16 * bytes[at] + ((fine[at >> 1] >> (4 * (at & 1))) & 15) : bytes[at];
+        target[offset + done + i] += value * scale;
+      }
     }
   }
 

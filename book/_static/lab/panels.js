@@ -22,7 +22,7 @@ const bedkdLab = (() => {
         "without poison": "reference",
       },
       triggers: { "no trigger": "", "an opening clause": CLAUSE },
-      text: "The acting is superb and the ending moved us.",
+      text: "The script trusts the audience, and my sister picked it for film club.",
     },
   };
 
@@ -96,7 +96,8 @@ const bedkdLab = (() => {
     const width = `${Math.min(50, 50 * Math.abs(effect))}%`;
     const side = effect >= 0 ? "left: 50%" : "right: 50%";
     const drawn = element("span", { class: effect >= 0 ? "up" : "down", style: `width: ${width}; ${side}` });
-    const number = `${effect < 0 ? "−" : "+"}${share(Math.abs(effect))}`;
+    const size = share(Math.abs(effect));
+    const number = size === "0.00" ? size : `${effect < 0 ? "−" : "+"}${size}`;
     return element("span", { class: "bedkd-effect" }, number, element("span", { class: "bedkd-track" }, drawn));
   }
 
