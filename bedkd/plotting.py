@@ -73,6 +73,14 @@ def precision_recall(
     return figure
 
 
+def _scatter(axes: Axes, points: np.ndarray, groups: np.ndarray, names: Sequence[str]) -> None:
+    colours = (BLUE, GREEN, ORANGE, PINK, GREY, "black")
+    for group, name in enumerate(names):
+        style = {"s": 14, "color": colours[group], "marker": MARKERS[group]}
+        axes.scatter(*points[groups == group].T, alpha=0.7, label=name, **style)
+    axes.set(xlabel="first component")
+
+
 def hidden_states(
     panels: dict[str, np.ndarray], groups: np.ndarray, names: Sequence[str]
 ) -> Figure:
@@ -87,18 +95,35 @@ def hidden_states(
     figure, all_axes = plt.subplots(
         1, len(panels), figsize=(3.4 * len(panels), 3.6), sharex=True, sharey=True, squeeze=False
     )
-    colours = (BLUE, GREEN, ORANGE, PINK, GREY, "black")
     for axes, (title, states) in zip(all_axes[0], panels.items(), strict=True):
-        points = projected.transform(states)
-        for group, name in enumerate(names):
-            part = points[groups == group]
-            axes.scatter(
-                *part.T, s=14, color=colours[group], marker=MARKERS[group], alpha=0.7, label=name
-            )
-        axes.set(title=title, xlabel="first component")
+        _scatter(axes, projected.transform(states), groups, names)
+        axes.set_title(title)
     all_axes[0, 0].set_ylabel("second component")
     figure.legend(*all_axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
+
+
+def hidden_states_apart(
+    titles: Sequence[str],
+    states: Sequence[np.ndarray],
+    groups: np.ndarray,
+    names: Sequence[str],
+) -> list[Figure]:
+    """As :func:`hidden_states`, with a figure for each panel; the axes are the same in all."""
+    projected = PCA(2, random_state=0).fit(np.concatenate(states))
+    points = [projected.transform(each) for each in states]
+    low, high = np.min(points, axis=(0, 1)), np.max(points, axis=(0, 1))
+    margin = 0.05 * (high - low)
+    figures = []
+    for title, each in zip(titles, points, strict=True):
+        figure, axes = plt.subplots()
+        _scatter(axes, each, groups, names)
+        axes.set(title=title, ylabel="second component")
+        axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
+        axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        figures.append(figure)
+    return figures
 
 
 def cycles(

@@ -13,13 +13,15 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+import laboratory
 import nbformat
 from chapters import ROOT, chapters, read
 from run_notebooks import executed
 from slides import write as write_slides
 
 # The pages show their formulas without asking another host for the means.
-MATHJAX = files("mathjax") / "static" / "mathjax" / "es5" / "tex-svg.js"
+MATHJAX = files("mathjax") / "static" / "mathjax" / "es5"
+MATHJAX_FONTS = "output/chtml/fonts/woff-v2"
 STAGE = ROOT / "_build" / "source"
 LIVE_ONLY = (
     "<p><em>An interactive control stands here when this chapter runs in Jupyter or Colab.</em></p>"
@@ -42,8 +44,11 @@ def stage(use_executed: bool) -> None:
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, STAGE)
     shutil.copytree(ROOT / "book", STAGE / "book")
-    shutil.copy(MATHJAX, STAGE / "book" / "_static" / "mathjax.js")
-    write_slides(STAGE / "book" / "_static" / "slides.html")
+    static = STAGE / "book" / "_static"
+    shutil.copy(MATHJAX / "tex-chtml.js", static / "mathjax.js")
+    shutil.copytree(MATHJAX / MATHJAX_FONTS, static / MATHJAX_FONTS)
+    laboratory.copy(static / "lab")
+    write_slides(static / "slides.html")
     for path in chapters():
         notebook = executed(path) if use_executed else read(path)
         target = STAGE / "notebooks" / path.name

@@ -14,8 +14,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bedkd import data, experiments, models
-from bedkd.metrics import detection_quality
+from bedkd import experiments, models
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.predict import predict
 
@@ -214,3 +213,33 @@ def chapter08(names: dict, folder: Path) -> None:
     for name, model in networks.items():
         write_model(folder, name, model)
     expect(folder, names["tokenizer"], sentences(names["task"]), networks)
+
+
+def chapter04(names: dict, folder: Path) -> None:
+    """Every untrusted row's score, and where the threshold was drawn."""
+    fits, odds = names["fits"], names["odds"]
+    content = {
+        "line": round(names["line"], 3),
+        "odds": odds.round(3).tolist(),
+        "fits": fits.astype(int).tolist(),
+        "poisoned": names["poisoned"].astype(int).tolist(),
+        "texts": names["task"].train["text"][:],
+    }
+    write(folder, "threshold", content)
+
+
+def chapter05(names: dict, folder: Path) -> None:
+    """Shares and hidden states, the victim's and after every cycle."""
+    keys = ("cacc", "asr", "racc")
+    records = [names["before"], *names["repaired"].history]
+    victim, _, *cycles = names["states_by_cycle"]  # the second is the reference's
+    states = np.stack([victim, *cycles])
+    plane = PCA(2, random_state=0).fit(np.concatenate(states))
+    points = [plane.transform(each).round(2).tolist() for each in states]
+    content = {
+        "shares": [[round(record[key], 4) for key in keys] for record in records],
+        "without": [round(names["floor"][key], 4) for key in keys],
+        "groups": names["watched_groups"].tolist(),
+        "points": points,
+    }
+    write(folder, "cycles", content)

@@ -4,42 +4,17 @@ Builds nothing itself: `make book` or `make test` leave the pages in `_build/htm
 """
 
 import functools
-import shutil
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from chapters import ROOT, toc_files
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
+from pages import CHAPTERS, PAGES, PATIENCE, SITE, set_width
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-
-SITE = ROOT / "_build" / "html"
-PATIENCE = 90  # seconds; a busy machine is no broken book
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    # Nothing outside is asked for, so the result does not depend on the network.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 
 pytestmark = pytest.mark.skipif(
     not (SITE / "index.html").is_file(), reason="no book in _build/html: run `make book` first"
 )
-
-PAGES = [f"{page}.html" for page in toc_files()]
-CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 
 
 @functools.cache
@@ -101,45 +76,6 @@ def test_tables_are_tables(page):
     """Not lines of text with pipes: outputs are read by a smaller Markdown than pages are."""
     lines = [p.get_text() for p in soup(page).select("article p")]
     assert [line for line in lines if line.startswith("|")] == []
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def address():
-    handler = functools.partial(Quiet, directory=SITE)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if not (BROWSER and DRIVER):
-        pytest.skip("Chromium or its driver is not installed (Debian: chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    options.page_load_strategy = "eager"
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in (*FLAGS, f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, Service(DRIVER))
-    driver.set_page_load_timeout(PATIENCE)
-    yield driver
-    driver.quit()
-
-
-def set_width(browser, width):
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-    )
 
 
 def contents(browser):

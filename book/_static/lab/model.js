@@ -10,6 +10,7 @@ const bedkdModel = (() => {
 
   // Bytes of a base64 text.
   function bytes(text) {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
     const raw = atob(text);
     const found = new Uint8Array(raw.length);
     for (let i = 0; i < raw.length; i++) found[i] = raw.charCodeAt(i);
@@ -78,10 +79,14 @@ const bedkdModel = (() => {
 
   // Add a row of a matrix to what stands in `target`.
   function row({ columns, group, scales, fine, bytes }, number, target, offset) {
-    for (let i = 0, at = number * columns; i < columns; i++, at++) {
-      let value = bytes[at];
-      if (fine) value = 16 * value + ((fine[at >> 1] >> (at & 1 ? 4 : 0)) & 15);
-      target[offset + i] += value * scales[Math.floor(at / group)];
+    for (let done = 0; done < columns; done += group) {
+      const start = number * columns + done;
+      const scale = scales[start / group];
+      for (let i = 0; i < group; i++) {
+        const at = start + i;
+        const value = fine ? 16 * bytes[at] + ((fine[at >> 1] >> (4 * (at & 1))) & 15) : bytes[at];
+        target[offset + done + i] += value * scale;
+      }
     }
   }
 
@@ -105,27 +110,29 @@ const bedkdModel = (() => {
     return { weights, words, settings: file.settings, own: new Map(file.changedRows.map((r, i) => [r, i])) };
   }
 
-  // y = x W' + b for `count` rows of x; four rows at a time, so that a weight is read once for four.
+  // y = x W' + b for `count` rows of x. Four rows and two outputs at a time, so that what is read is
+  // used several times; the number of outputs is even.
   function linear(x, count, inputs, weight, bias) {
     const outputs = bias.length;
     const y = new Float32Array(count * outputs);
     let i = 0;
     for (; i + 3 < count; i += 4) {
       const a = i * inputs, b = a + inputs, c = b + inputs, d = c + inputs;
-      for (let j = 0, w = 0; j < outputs; j++) {
-        let p = 0, q = 0, r = 0, s = 0;
-        for (let k = 0; k < inputs; k++, w++) {
-          const value = weight[w];
-          p += value * x[a + k];
-          q += value * x[b + k];
-          r += value * x[c + k];
-          s += value * x[d + k];
+      for (let j = 0; j < outputs; j += 2) {
+        const first = j * inputs, second = first + inputs;
+        let a0 = 0, b0 = 0, c0 = 0, d0 = 0, a1 = 0, b1 = 0, c1 = 0, d1 = 0;
+        for (let k = 0; k < inputs; k++) {
+          const v = weight[first + k], w = weight[second + k];
+          const xa = x[a + k], xb = x[b + k], xc = x[c + k], xd = x[d + k];
+          a0 += v * xa; b0 += v * xb; c0 += v * xc; d0 += v * xd;
+          a1 += w * xa; b1 += w * xb; c1 += w * xc; d1 += w * xd;
         }
-        const at = i * outputs + j;
-        y[at] = p + bias[j];
-        y[at + outputs] = q + bias[j];
-        y[at + 2 * outputs] = r + bias[j];
-        y[at + 3 * outputs] = s + bias[j];
+        const sums = [a0, a1, b0, b1, c0, c1, d0, d1];
+        for (let row = 0; row < 4; row++) {
+          const at = (i + row) * outputs + j;
+          y[at] = sums[2 * row] + bias[j];
+          y[at + 1] = sums[2 * row + 1] + bias[j + 1];
+        }
       }
     }
     for (; i < count; i++) {
