@@ -26,7 +26,7 @@ from bedkd.report import provenance
 FOLDER = ROOT / "tools" / "colab"
 WORK = ROOT / "_build" / "colab"
 RESULT = ROOT / "results" / "checks"
-CHAPTERS = (1, 3, 6, 11)  # the last one reads results/
+CHAPTERS = (1, 3, 6)
 RESOLUTION = {"oldest": "lowest-direct", "newest": "highest"}
 # Read at the start of every process: the setup cell asks for this module.
 IN_COLAB = "import sys, types\nsys.modules['google.colab'] = types.ModuleType('google.colab')\n"
@@ -107,14 +107,19 @@ def run(python: Path, path: Path, upload: Path) -> dict:
     return {"passed": done.returncode == 0, "seconds": seconds, "says": done.stdout.splitlines()}
 
 
-def versions(python: Path) -> dict[str, str]:
-    """Versions that were in use, bedkd among them."""
-    code = (
-        "import json; from importlib.metadata import version as v; "
-        "print(json.dumps({n: v(n) for n in ('bedkd', 'torch', 'transformers', 'accelerate', "
-        "'datasets', 'numpy', 'peft')}))"
-    )
-    done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
+FACTS = """
+import json
+from importlib.metadata import version
+from bedkd.report import stored
+names = ("bedkd", "torch", "transformers", "accelerate", "datasets", "numpy", "peft")
+runs = len(stored("defended-paper"))
+print(json.dumps({"versions": {n: version(n) for n in names}, "stored_runs": runs}))
+"""
+
+
+def facts(python: Path) -> dict:
+    """Versions that were in use, and how many stored runs the installed package brings."""
+    done = subprocess.run([python, "-c", FACTS], check=True, capture_output=True, cwd=WORK.root)
     return json.loads(done.stdout)
 
 
@@ -129,6 +134,8 @@ def main() -> None:
         renew(options.set)
         return
     python, upload = environment(options.set), packed(options.zip)
+    # Victims that were there before were trained elsewhere.
+    cached = sorted(path.name for path in (WORK / "cache" / options.set / "models").glob("*"))
     found = {}
     for path in chapters():
         if int(path.name[:2]) in options.chapters:
@@ -138,8 +145,9 @@ def main() -> None:
     record = {
         "set": options.set,
         "installed_from": upload.suffix.lstrip("."),
-        "versions": versions(python),
+        **facts(python),
         "chapters": found,
+        "victims_from_cache": cached,
         "provenance": provenance(command, seed=0, backbone="minilm"),
     }
     write_json(record, RESULT / f"colab-{options.set}{'-zip' * options.zip}.json")
