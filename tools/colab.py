@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,13 +50,19 @@ def uv(*words: object) -> None:
 
 
 def renew(name: str) -> None:
-    """Resolve the versions of a set anew."""
+    """Resolve the versions of a set anew. A newer torch is a decision, as in ``make lock``."""
     target = FOLDER / f"{name}.txt"
     head = target.read_text(encoding="utf-8").splitlines()[0]
-    words = ("pyproject.toml", FOLDER / "runner.in", "--resolution", RESOLUTION[name])
+    words = ["pyproject.toml", FOLDER / "runner.in", "--resolution", RESOLUTION[name]]
+    if name == "newest":
+        pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+        WORK.mkdir(parents=True, exist_ok=True)
+        (WORK / "torch.txt").write_text(re.search(r"^torch==\S+", pins, re.M)[0], encoding="utf-8")
+        words += ["--constraint", WORK / "torch.txt"]
     options = ("--python-version", "3.11", "--no-annotate", "--no-header", "--quiet", "--upgrade")
     uv("pip", "compile", *words, *options, "--output-file", target)
-    target.write_text(f"{head}\n{target.read_text(encoding='utf-8')}", encoding="utf-8")
+    resolved = target.read_text(encoding="utf-8").replace("+cpu", "")
+    target.write_text(f"{head}\n{resolved}", encoding="utf-8")
 
 
 def environment(name: str) -> Path:

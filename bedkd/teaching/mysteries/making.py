@@ -127,7 +127,8 @@ def tests(
 ) -> dict:
     """What a repaired model is measured on, and how good it has to be: as good as a model trained
     without poison, within :data:`MARGINS`."""
-    reference = victim(Cell(recipe.task, "none", layers=LAYERS, training=TRAINING))
+    cell = Cell(recipe.task, "none", rate=0.0, layers=LAYERS, training=TRAINING)
+    reference = victim(cell)
     found = {"clean": _columns(clean), "target": recipe.target}
     sets: dict = {"clean": clean}
     if triggered is not None:
