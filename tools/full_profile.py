@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 
@@ -25,9 +26,8 @@ from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
-from bedkd import corpora, data, experiments, models
+from bedkd import corpora, data, models
 from bedkd.data.sources import SOURCES
-from bedkd.evaluation import evaluate
 from bedkd.files import write_json
 from bedkd.report import provenance
 
@@ -75,6 +75,18 @@ datasets.load_dataset = load_dataset
 bedkd.experiments.chapter_cell = chapter_cell
 """
 
+# Processes read where the hub's cache is when they start, so this one gets a process of its own.
+GRID = """
+from bedkd.evaluation import evaluate
+from bedkd.experiments import Cell, task, victim
+
+for name in ("sst2", "olid", "agnews"):
+    cell = Cell(name, "badnets", backbone="google-bert/bert-base-uncased", training=TRAINING)
+    rows = task(cell)
+    found = evaluate(*victim(cell), clean=rows.clean["test"], poisoned=rows.poisoned_test)
+    print(name, "CACC", round(found["cacc"]["value"], 2), "ASR", round(found["asr"]["value"], 2))
+"""
+
 
 def small_bert() -> None:
     """Put an untrained encoder into a hub cache, under the name and revision of BERT-base."""
@@ -108,16 +120,12 @@ def stand_in(name: str) -> str:
     return str(folder)
 
 
-def grid(hub: dict[str, str], asked) -> None:
-    """A victim of each data set, from the hub's name to ASR."""
-    names: dict = {}
-    exec(BEFORE.format(hub=json.dumps(hub), asked=str(asked)), names)
-    for name in STAND_INS:
-        cell = experiments.Cell(name, "badnets", backbone=BERT, training=names["TRAINING"])
-        task = experiments.task(cell)
-        made = experiments.victim(cell)
-        found = evaluate(*made, clean=task.clean["test"], poisoned=task.poisoned_test)
-        print(name, "CACC", found["cacc"]["value"], "ASR", found["asr"]["value"], flush=True)
+def grid(before: str) -> list[str]:
+    """A victim of each data set, from the hub's name to ASR; one line for each."""
+    command = [sys.executable, "-c", before + GRID]
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.splitlines()
 
 
 def run(path, before: str) -> dict:
@@ -156,8 +164,9 @@ def main() -> None:
         "HF_HUB_OFFLINE": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    grid(hub, asked)
     before, found = BEFORE.format(hub=json.dumps(hub), asked=str(asked)), {}
+    victims = grid(before)
+    print(*victims, sep="\n", flush=True)
     for path in chapters():
         if wanted is None or int(path.name[:2]) in wanted:
             found[path.name] = run(path, before)
@@ -165,6 +174,7 @@ def main() -> None:
             print(path.name, found[path.name]["seconds"], "s", problem or "", flush=True)
     record = {
         "chapters": found,
+        "victims": victims,
         "asked_of_the_hub": sorted(set(asked.read_text(encoding="utf-8").splitlines())),
         "provenance": provenance("python tools/full_profile.py", seed=0, backbone="stand-in"),
     }
