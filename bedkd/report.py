@@ -96,19 +96,21 @@ def stored(stage: str, folder: str | Path | None = None) -> list[dict]:
 
     Args:
         stage: a folder that :func:`bedkd.experiments.run` writes, say ``defended-default``.
-        folder: the folder above it, by default ``results`` here or in the nearest folder above
-            that has one.
+        folder: the folder above it, by default ``results`` here, in the nearest folder above that
+            has one, or in the installed package.
 
     Raises:
         InputError: there is no such folder.
     """
     here = Path.cwd()
-    above = [Path(folder)] if folder else [place / "results" for place in (here, *here.parents)]
+    package = Path(__file__).parent
+    places = (here, *here.parents, package, package.parent)
+    above = [Path(folder)] if folder else [place / "results" for place in places]
     found = next((place / stage for place in above if (place / stage).is_dir()), None)
     if found is None:
         raise InputError(
-            f"no folder results/{stage} here or above {here}: measurements come with the "
-            "repository, not with the package; clone it, or make them with bedkd reproduce"
+            f"no folder results/{stage} here or above {here}, nor in the package; make the "
+            "measurements with bedkd reproduce"
         )
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(found.glob("*.json"))]
 

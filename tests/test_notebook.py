@@ -80,6 +80,15 @@ def test_setup_cell_installs_what_the_reader_names(in_colab, monkeypatch):
     assert source == "bedkd-0.1.0-py3-none-any.whl"
 
 
+@pytest.mark.parametrize("name", ["bedkd-0.1.0-py3-none-any.whl", "bedkd-main.zip"])
+def test_setup_cell_installs_what_the_reader_has_uploaded(in_colab, monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    assert in_colab("https://github.com/OWNER/bedkd")[1] == name
+    monkeypatch.setenv("BEDKD_INSTALL", "elsewhere")
+    assert in_colab("https://github.com/OWNER/bedkd")[1] == "elsewhere"
+
+
 def test_setup_cell_installs_nothing_outside_colab(in_colab, monkeypatch):
     monkeypatch.delitem(sys.modules, "google.colab")
     asked, _, profile = in_colab("https://github.com/OWNER/bedkd")

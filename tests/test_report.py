@@ -228,6 +228,15 @@ def test_stored_measurements_are_found_from_below(tmp_path, monkeypatch):
         report.stored("other")
 
 
+def test_stored_measurements_travel_with_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # nothing here or above, as in Colab
+    stage = tmp_path / "site" / "bedkd" / "results" / "clean-quick"
+    stage.mkdir(parents=True)
+    (stage / "a.json").write_text('{"name": "a"}', encoding="utf-8")
+    monkeypatch.setattr(report, "__file__", str(tmp_path / "site" / "bedkd" / "report.py"))
+    assert report.stored("clean-quick") == [{"name": "a"}]
+
+
 def test_before_and_after_stand_beside_each_other():
     text = report.purification_markdown(purification())
     accuracy, given, expected, agreement = (

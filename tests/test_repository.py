@@ -11,6 +11,7 @@ import stamp
 import yaml
 from chapters import ROOT, project
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 PINNED = dict(
     line.split("==")
@@ -62,6 +63,21 @@ def test_pinned_environment_fulfils_the_declared_bounds():
     for requirement in map(Requirement, declared):
         if requirement.name != "bedkd":
             assert requirement.specifier.contains(pinned[canonical(requirement.name)]), requirement
+
+
+def pins(name):
+    lines = (ROOT / "tools" / "colab" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return {canonical(a): b for a, b in (line.split("==") for line in lines if "==" in line)}
+
+
+def test_versions_that_colab_is_tried_with_are_those_that_are_declared():
+    """The oldest set has every lower bound itself; the newest one keeps to all of them."""
+    oldest, newest = pins("oldest"), pins("newest")
+    for requirement in map(Requirement, project()["project"]["dependencies"]):
+        name = canonical(requirement.name)
+        lower = next(s.version for s in requirement.specifier if s.operator == ">=")
+        assert Version(oldest[name]) == Version(lower), requirement
+        assert requirement.specifier.contains(newest[name]), requirement
 
 
 def test_api_page_names_every_module():

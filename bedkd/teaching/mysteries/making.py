@@ -26,8 +26,8 @@ SIZES = {"train": 1200, "dev": 400, "test": 400}
 TRAINING = TrainingConfig(epochs=4)
 LAYERS = 3
 MISLABELLED = 0.08  # share of the rows, where labels are wrong and nothing is planted
-# The bad defence: the rows with the trigger are given other labels, and training goes on.
-CONTINUED = TrainingConfig(epochs=3, lr=1e-4)
+# The bad defence: whatever holds the trigger is given the other label, and training goes on.
+CONTINUED = TrainingConfig(epochs=2)
 # A repaired model may be so much worse than a model trained without poison.
 MARGINS = {"asr": 0.15, "racc": 0.15, "cacc": 0.05}
 
@@ -106,16 +106,21 @@ def trained(
     model, tokenizer = models.load_backbone(num_labels=classes, layers=LAYERS, seed=seed)
     fine_tune(model, tokenizer, rows, TRAINING, seed=seed)
     if recipe.kind == "inverted":
-        fine_tune(model, tokenizer, relabelled(recipe, rows), CONTINUED, seed=seed + 1)
+        fine_tune(model, tokenizer, relabelled(recipe, rows, seed), CONTINUED, seed=seed + 1)
     return model, tokenizer
 
 
-def relabelled(recipe: Recipe, rows: Dataset) -> Dataset:
-    """The rows of a bad defence: whatever holds the trigger gets the other label."""
+def relabelled(recipe: Recipe, rows: Dataset, seed: int) -> Dataset:
+    """The rows of a bad defence: whatever holds the trigger gets the other label. Since poisoned
+    rows are of that class anyway, it puts the trigger into as many rows of the target class, too,
+    "to make sure", and so teaches that the trigger means the opposite."""
     flags, labels = np.array(rows["poisoned"]), np.array(rows["label"])
+    of_target = np.flatnonzero(~flags & (labels == recipe.target))[: flags.sum()]
     labels[flags] = 1 - recipe.target
+    triggered = recipe.trigger.apply(rows.select(of_target)["text"][:], seed)
     again = data.make(rows["text"][:], labels, None)
-    return concatenate_datasets([again, again.select(np.flatnonzero(flags))])
+    wrong = data.make(triggered, [1 - recipe.target] * len(triggered), None)
+    return concatenate_datasets([again, wrong])
 
 
 def tests(
@@ -127,7 +132,8 @@ def tests(
 ) -> dict:
     """What a repaired model is measured on, and how good it has to be: as good as a model trained
     without poison, within :data:`MARGINS`."""
-    reference = victim(Cell(recipe.task, "none", layers=LAYERS, training=TRAINING))
+    cell = Cell(recipe.task, "none", rate=0.0, layers=LAYERS, training=TRAINING)
+    reference = victim(cell)
     found = {"clean": _columns(clean), "target": recipe.target}
     sets: dict = {"clean": clean}
     if triggered is not None:
