@@ -1,7 +1,7 @@
-"""The whole book as one page and as one PDF: ``_build/singlehtml/index.html`` and ``_build/bedkd.pdf``.
+"""The whole book as one page, ``_build/singlehtml/index.html``, and as ``_build/bedkd.pdf``.
 
-The page is made by the book's own builder from the stage that ``tools/build_book.py`` leaves; Chromium
-prints it.
+The page is made by the book's own builder from the stage that ``tools/build_book.py`` leaves;
+Chromium prints it.
 """
 
 from __future__ import annotations
