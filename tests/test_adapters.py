@@ -258,14 +258,16 @@ def test_repairs_that_change_the_base_give_a_whole_model(suspect, tokenizer, tmp
 
 def test_the_command_line(commands, files, base, tmp_path):
     """Train, detect, purify and evaluate with an adapter in place of a model."""
-    options = ["--layers", "1", "--lora", "4", "--epochs", "1", "--quiet"]
-    train = ["train", "--train", files.train, "--backbone", base, "--output", tmp_path / "victim"]
-    assert commands.run(*train, *options) == [0]
-    assert (tmp_path / "victim" / "adapter_model.safetensors").is_file()
-    rows = ["--trusted", files.trusted, "--untrusted", files.train, "--config", "quick"]
-    given = ["--model", tmp_path / "victim", *rows]
-    assert commands.run("detect", *given, "--output", tmp_path / "scores.csv") == [0]
-    assert commands.run("purify", "--force", *given, "--output", tmp_path / "new")[0] in (0, 4)
-    assert (tmp_path / "new" / "adapter_model.safetensors").is_file()
-    judged = ["evaluate", "--model", tmp_path / "new", "--clean", files.clean, "--quiet"]
-    assert commands.run(*judged) == [0]
+    victim, new = tmp_path / "victim", tmp_path / "new"
+    options = ["--layers", "1", "--lora", "4", "--epochs", "1", "--max-length", "32"]
+    train = ["train", "--train", files, "--backbone", base, "--output", victim, *options]
+    assert commands.run(*train) == [0], commands.said()
+    assert (victim / "adapter_model.safetensors").is_file()
+    given = ["--model", victim, "--trusted", files, "--untrusted", files, "--config", "quick"]
+    detect = ["detect", *given, "--output", tmp_path / "scores.csv"]
+    assert commands.run(*detect) == [0], commands.said()
+    purify = ["purify", "--force", *given, "--output", new]
+    assert commands.run(*purify)[0] in (0, 4), commands.said()  # 4: the repair missed its aim
+    assert (new / "adapter_model.safetensors").is_file()
+    judge = ["evaluate", "--model", new, "--clean", files]
+    assert commands.run(*judge) == [0], commands.said()

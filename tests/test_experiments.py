@@ -28,6 +28,7 @@ OTHER = {
     "normalise": True,
     "training": TrainingConfig(epochs=1),
     "sizes": (("train", 9),),
+    "lora": 16,
 }
 CELL = Cell("reviews", "badnets")
 
