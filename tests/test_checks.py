@@ -18,7 +18,7 @@ def test_killed_runs_ended_as_the_page_says():
     found = check("kills")
     assert found["identical"]
     assert found["kills"] == len(found["moments"]) >= 25
-    assert len({len(moment["state"]) for moment in found["moments"]}) > 2  # at different stages
+    assert all("detection" in moment["state"] for moment in found["moments"])
     assert f"at {found['kills']} random moments over {found['runs']} runs" in page("mended")
 
 

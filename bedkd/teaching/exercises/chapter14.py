@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 
 from bedkd.teaching.exercises import Exercise, require
@@ -148,12 +146,12 @@ def uncovered(
         Kinds with at least this share of the untrusted rows, and with less
         than half of that share among the trusted rows, in order.
     """
-    given, checked = Counter(untrusted), Counter(trusted)
-    share = {kind: count / len(untrusted) for kind, count in given.items()}
+    kinds, total = set(untrusted), len(untrusted)
+    share = {kind: untrusted.count(kind) / total for kind in kinds}
     return sorted(
         kind
         for kind, wanted in share.items()
-        if wanted >= least and checked[kind] / len(trusted) < wanted / 2
+        if wanted >= least and trusted.count(kind) / len(trusted) < wanted / 2
     )
 
 
@@ -207,13 +205,13 @@ A false alarm begins before the command: with a kind of text that the trusted ro
     toy="uncovered(['a', 'a', 'b', 'b'], ['a', 'a', 'a'], 0.25)",
     wrong=(
         (
-            "checked[kind] / len(trusted) < wanted / 2",
-            "checked[kind] < given[kind] / 2",
+            "trusted.count(kind) / len(trusted) < wanted / 2",
+            "trusted.count(kind) < untrusted.count(kind) / 2",
             "negative control",
         ),
         (
-            "checked[kind] / len(trusted) < wanted / 2",
-            "kind not in checked",
+            "trusted.count(kind) / len(trusted) < wanted / 2",
+            "kind not in trusted",
             "less than half",
         ),
         ("wanted >= least and ", "", "too rare"),
