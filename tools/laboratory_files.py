@@ -7,6 +7,7 @@ disk, without a server, may load scripts and nothing else.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def kept_tokens(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
     return np.sort([number for token, number in found if not token.startswith("[unused")])
 
 
+@functools.cache
 def base_words() -> tuple[np.ndarray, PreTrainedTokenizerBase]:
     """Word embeddings of MiniLM before any training, and its tokenizer."""
     model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
