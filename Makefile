@@ -4,11 +4,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test notebooks results format stamp lock clean
+.PHONY: help book test notebooks results format stamp lock clean
 
 help:
 	@echo "make book        run the notebooks whose inputs changed, build the book, say where to open it"
-	@echo "make pdf         the book as one page and as one PDF (needs Chromium)"
 	@echo "make test        everything a change must pass: ruff, pytest, notebooks, book, browser"
 	@echo "make notebooks   run the notebooks and store their outputs in notebooks/ (before a commit)"
 	@echo "make results     write results, ledger, comparison, performance and status of the book from the files in results/"
@@ -34,9 +33,6 @@ $(READY): requirements.txt pyproject.toml
 book: $(READY)
 	$(BIN)/python tools/run_notebooks.py
 	$(BIN)/python tools/build_book.py --executed
-
-pdf: book
-	$(BIN)/python tools/export_book.py
 
 # The notebooks run once, under nbval, which compares them with their stored outputs; the book is
 # built from those stored outputs.
