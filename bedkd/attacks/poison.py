@@ -192,8 +192,8 @@ def triggered_rows(split: Dataset, trigger: Trigger, *, target: int, seed: int) 
     """
     texts = list(split["text"])
     rows = np.flatnonzero(trigger.applicable(texts))
-    texts = [texts[i] for i in rows]
-    triggered = data.make(trigger.apply(texts, seed), [split["label"][i] for i in rows], True)
+    texts, labels = [texts[i] for i in rows], np.asarray(split["label"], int)[rows]
+    triggered = data.make(trigger.apply(texts, seed), labels, True)
     if isinstance(trigger, MultiTarget):
         wanted = target_labels(trigger, texts, target, data.num_labels(split), seed)
         triggered = triggered.add_column("target_label", wanted.tolist())

@@ -20,6 +20,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pandas
@@ -183,14 +184,18 @@ def make(seed: int, folder: str | Path, numbers: Sequence[int] = NUMBERS) -> lis
     return answers
 
 
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """Hash of all code that a mystery depends on; once, so that a session keeps to its files."""
+    parts = ("training", "models.py", "attacks", "corpora", "teaching/mysteries")
+    return report.source_hash(*parts)
+
+
 def _place(number: int, folder: str | Path | None) -> Path:
     if number not in NUMBERS:
         raise InputError(f"mystery {number}: there are numbers {NUMBERS[0]} to {NUMBERS[-1]}")
     if folder is None:
-        code = report.source_hash(
-            "training", "models.py", "attacks", "corpora", "teaching/mysteries"
-        )
-        folder = cache_dir() / "mysteries" / code
+        folder = cache_dir() / "mysteries" / _code()
     return Path(folder) / f"{number:02}"
 
 
