@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 
 import pytest
 from chapters import chapters, code_cells, read
+from IPython.core.inputtransformer2 import TransformerManager
 
 from bedkd import experiments
 
@@ -54,7 +55,8 @@ def decides(node):
 
 def unlike(code):
     """Places where a profile would do something else than the other, as source text."""
-    tree, found, fine = ast.parse(code), [], set()
+    plain = TransformerManager().transform_cell(code)  # without % and !
+    tree, found, fine = ast.parse(plain), [], set()
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and decides(node.test):
             good = all(

@@ -10,6 +10,7 @@ from chapters import chapters, read
 
 from bedkd.teaching import exercises
 
+MYSTERIES = 16  # the models are the exercises of that chapter
 NUMBERS = [exercise_cells.number_of(path) for path in chapters()]
 ALL = [exercise for number in NUMBERS for exercise in exercises.of_chapter(number)]
 SWAPS = {
@@ -58,7 +59,7 @@ def mutated(source):
         yield ast.unparse(tree)
 
 
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("number", sorted(set(NUMBERS) - {MYSTERIES}))
 def test_every_chapter_has_four_exercises(number):
     assert len(exercises.of_chapter(number)) >= 4
 
@@ -67,8 +68,9 @@ def test_every_chapter_has_four_exercises(number):
 def test_solution_passes_and_its_toy_run_works(exercise, capsys):
     exercise(exercise.solution)
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith(f"{exercise.toy} gives ")
-    assert said[1:] == [f"{exercise.name}: solved"]
+    assert said[0].startswith(f"{exercise.toy} gives ")  # a matrix goes on below
+    assert said[-1] == f"{exercise.name}: solved"
+    assert sum(line.startswith(exercise.name) for line in said[1:]) == 1
 
 
 @every
