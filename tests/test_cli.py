@@ -635,7 +635,7 @@ def test_the_job_array_of_the_book_covers_the_grid_once(result, failure, monkeyp
 
 def test_the_launch_commands_of_the_book_are_commands():
     page = (ROOT / "book" / "scaling_out.md").read_text(encoding="utf-8")
-    launch = r"^(?:accelerate launch|torchrun) \S+ \d+ -m bedkd (\S+) \\\n(.*)$"
+    launch = r"^(?:accelerate launch|torchrun) \S+ \d+ -m bedkd (\S+) \\\n(.*\\\n.*)$"
     found = re.findall(launch, page, re.M)
     assert [command for command, _ in found] == ["detect", "purify"]
     group = typer.main.get_command(cli.app)

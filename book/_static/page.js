@@ -9,6 +9,9 @@
     else image.addEventListener("load", check);
   }
 
+  // Sphinx calls the bibliography a list, and its entries something else than list items.
+  for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role");
+
   // What scrolls sideways can be reached with the keyboard.
   function reachable() {
     const boxes = "article :is(pre, div.math, table, .bedkd-wide, .bedkd-scroll), .bd-sidebar-primary, .bd-sidebar-secondary";
