@@ -63,9 +63,13 @@ def judged(model, tokenizer, cell: experiments.Cell) -> dict:
         clean=built.clean["test"],
         poisoned=built.poisoned_test,
         triggered=built.triggered,
-        reference=experiments.victim(cell.reference),
         max_length=cell.training.max_length,
     )
+    return values(found)
+
+
+def values(found: dict) -> dict:
+    """Shares without their intervals."""
     return {k: v["value"] for k, v in found.items() if isinstance(v, dict) and "value" in v}
 
 
@@ -87,8 +91,9 @@ def main(
     record = report.provenance(line, seed=seed, backbone=cell.backbone)
     record["cell"] = cell.to_dict()
     record["runs"] = read_json(path)["runs"] if path.is_file() else []
-    model, tokenizer = experiments.victim(cell)
-    record["victim"] = judged(model, tokenizer, cell)
+    # With floor and ceiling, which no repair changes.
+    record["victim"] = values(experiments.measure(cell)["undefended"])
+    _, tokenizer = experiments.victim(cell)
     for number in range(repeats):
         for way in WAYS:
             if any((r["way"], r["repeat"]) == (way, number) for r in record["runs"]):

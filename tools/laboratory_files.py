@@ -19,12 +19,12 @@ from bedkd import experiments, models
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.predict import predict
 
-# Bytes alone, with a scale a row, were wrong by up to 0.03 where a model is in doubt (measured on
-# the victims of the chapters); twelve bits, and bytes for words that no training has moved, with a
-# scale for every 16 numbers, stay below 0.01.
+# Bytes alone, with a scale a row, are too coarse where a model is in doubt; with twelve bits, bytes
+# for words that no training has moved, and a scale for every 16 numbers the browser agrees with the
+# library as tests/site/test_laboratory.py asks.
 GROUP = 16
 # A word that training has moved by more than this has a row of its own in a model's file; weight
-# decay alone moves them by less, and a thousandth is too much (probabilities were wrong by 0.1).
+# decay alone moves them by less, and a thousandth is too much for the same test.
 MOVED = 2e-4
 SENTENCES = 200
 

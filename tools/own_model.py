@@ -4,8 +4,8 @@
 
 The chapter "Your own model" at the size of real data: the training script is the one that the
 chapter shows, taken from it; SST-2 rows, a sentence as trigger, three layers of MiniLM. Everything
-else is done by the command line, as its user would. Writes ``results/checks/own-model.json``; a
-quarter of an hour on one core that is free.
+else is done by the command line, as its user would. Writes ``results/checks/own-model.json``.
+It has not been run at this size yet.
 """
 
 from __future__ import annotations

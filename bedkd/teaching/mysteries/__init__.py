@@ -66,8 +66,7 @@ class Mystery:
 
 
 def load(number: int, folder: str | Path | None = None) -> Mystery:
-    """Get a mystery; one of the book's own set is trained now if it is not in the cache yet, which
-    takes a minute or two on two cores.
+    """Get a mystery; one of the book's own set is trained now if it is not in the cache yet.
 
     Args:
         number: 1 to 10.
