@@ -11,6 +11,7 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd.data import balanced_split, fingerprint_rows
+from bedkd.data.rows import labels_of, texts_of
 from bedkd.errors import InputError
 from bedkd.models import fingerprint, max_length
 from bedkd.training.batches import EncodedTexts, check_labels, encode
@@ -22,6 +23,10 @@ from bedkd.training.runtime import on_device
 MIN_PER_CLASS = 6
 # A trigger behind the cut is not seen. With more cut rows than this nothing can be ruled out.
 CUT_TOO_OFTEN = 0.1
+# Untrusted rows that are tokenised and embedded at a time, so that memory does not grow with them.
+SCANNED = 50_000
+# Untrusted rows of one kind that a classifier of evidence learns from at most.
+LEARNT = SCANNED // 2
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ class Case:
         that class.
         """
         names, found = self.label_name, []
-        counts = np.bincount(np.asarray(self.trusted["label"][:], int), minlength=self.num_labels)
+        counts = np.bincount(labels_of(self.trusted), minlength=self.num_labels)
         given = np.bincount(self.labels, minlength=self.num_labels)
         if (counts > 0).sum() < 2:
             found.append("the trusted set holds fewer than two classes; give rows of every class")
@@ -154,7 +159,8 @@ class Case:
     @cached_property
     def cut_share(self) -> float:
         """Share of the untrusted rows that reach ``max_length``, where they may be cut."""
-        return float((self.encoded_untrusted.lengths >= self.max_length).mean())
+        parts = (self.read(part) for part in self.scans)
+        return sum(int((p.lengths >= self.max_length).sum()) for p in parts) / len(self.untrusted)
 
     @property
     def num_labels(self) -> int:
@@ -172,7 +178,7 @@ class Case:
             InputError: a class has fewer than ``MIN_PER_CLASS`` trusted rows.
         """
         wanted = np.array([self.parts.flip, self.parts.tune, self.parts.held_out])
-        labels, counts = np.unique(np.asarray(self.trusted["label"][:]), return_counts=True)
+        labels, counts = np.unique(labels_of(self.trusted), return_counts=True)
         if len(labels) < 2:
             raise InputError(
                 "the trusted set holds fewer than two classes; give rows of every class"
@@ -199,27 +205,34 @@ class Case:
     @cached_property
     def prior(self) -> np.ndarray:
         """How common each class is among all trusted rows, (K,), sums to 1."""
-        labels = np.asarray(self.trusted["label"][:], int)
+        labels = labels_of(self.trusted)
         return np.array([(labels == k).mean() for k in range(self.num_labels)])
 
     @cached_property
     def labels(self) -> np.ndarray:
         """Given labels of the untrusted rows, (N,)."""
-        return np.asarray(self.untrusted["label"][:], int)
+        return labels_of(self.untrusted)
 
     @cached_property
     def draws(self) -> np.ndarray:
         """A random number of each untrusted row, (N,), 0 to 1, from seed, text and label: it stays
         with the row in whatever order the rows come."""
-        rows = zip(self.labels, self.untrusted["text"][:], strict=True)
+        rows = zip(self.labels, texts_of(self.untrusted), strict=True)
         keys = (f"{self.seed} {y} {text}".encode("utf-8", "surrogatepass") for y, text in rows)
         digests = b"".join(hashlib.blake2b(key, digest_size=8).digest() for key in keys)
         return np.frombuffer(digests, "<u8") / 2**64
 
+    def some(self, rows: np.ndarray) -> np.ndarray:
+        """Of very many untrusted rows as many as a classifier learns from, drawn at random; sorted
+        by number."""
+        if len(rows) <= LEARNT:
+            return rows
+        return np.sort(rows[np.argsort(self.draws[rows], kind="stable")[:LEARNT]])
+
     @cached_property
     def trusted_labels(self) -> np.ndarray:
         """True labels of the trusted rows in the order of ``divided.all``, (M,)."""
-        return np.asarray(self.divided.all["label"][:], int)
+        return labels_of(self.divided.all)
 
     @cached_property
     def trusted_embeddings(self) -> np.ndarray:
@@ -228,8 +241,15 @@ class Case:
 
     @cached_property
     def embeddings(self) -> np.ndarray:
-        """Sentence embeddings of the untrusted rows, (N, D)."""
+        """Sentence embeddings of the untrusted rows, (N, D): 1.5 kB a row. See
+        :meth:`embedded`."""
         return embed(self.untrusted["text"][:])
+
+    def embedded(self, rows: np.ndarray) -> np.ndarray:
+        """Sentence embeddings of some untrusted rows, (R, D); of small sets all are kept."""
+        if len(self.untrusted) <= SCANNED:
+            return self.embeddings[rows]
+        return embed(self.untrusted.select(rows)["text"][:])
 
     @cached_property
     def fits_label(self) -> np.ndarray:
@@ -240,8 +260,20 @@ class Case:
 
     @cached_property
     def encoded_untrusted(self) -> EncodedTexts:
-        """The untrusted rows as the model reads them."""
+        """The untrusted rows as the model reads them, all in memory. See :attr:`scans`."""
         return self.encoded(self.untrusted, "the untrusted set")
+
+    @property
+    def scans(self) -> list[np.ndarray]:
+        """The numbers of the untrusted rows in parts that are read one after the other."""
+        count = len(self.untrusted)
+        return np.split(np.arange(count), range(SCANNED, count, SCANNED))
+
+    def read(self, part: np.ndarray) -> EncodedTexts:
+        """A part of :attr:`scans` as the model reads it; a set of one part is kept."""
+        if len(part) == len(self.untrusted):
+            return self.encoded_untrusted
+        return self.encoded(self.untrusted.select(part), "the untrusted set")
 
     def encoded(self, rows: Dataset, what: str) -> EncodedTexts:
         """Rows as the model reads them.

@@ -121,7 +121,7 @@ def perplexities(
     rows = EncodedTexts(tokenizer, unique, max_length=max_length)
     start = tokenizer.convert_tokens_to_ids(START)
     own = tokenizer(unique, truncation=True, max_length=max_length)["input_ids"] if unique else []
-    rows.ids = [[start, *ids] for ids in own]
+    rows.ids = [np.array([start, *ids], np.int32) for ids in own]
     rows.lengths = np.array([len(ids) for ids in rows.ids], int)
     found = np.ones(len(unique))
     with tqdm(total=len(unique), desc="perplexity", disable=not progress, leave=False) as bar:

@@ -127,13 +127,13 @@ def compare(case: Case, detection: Detection, repaired: Repaired) -> Outcome:
         rows = np.flatnonzero(detection.flagged)
     given, expected = case.labels[rows], None
     if len(rows):
-        expected = float((soft_labels(case, detection)[rows].argmax(axis=1) == given).mean())
+        expected = float((soft_labels(case, detection, rows).argmax(axis=1) == given).mean())
 
     guard = case.encoded(case.divided.held_out, "the held-out trusted set")
     everything = case.encoded(case.divided.all, "the trusted set")
 
     def answers(model: PreTrainedModel) -> tuple[Share, Share, np.ndarray, np.ndarray]:
-        said = predict(model, case.encoded_untrusted).labels
+        said = np.concatenate([predict(model, case.read(part)).labels for part in case.scans])
         return (
             cacc(predict(model, guard).labels, guard.labels),
             Share.of(said[rows] == given),

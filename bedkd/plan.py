@@ -24,7 +24,7 @@ from bedkd.training.runtime import device
 from bedkd.training.student import adapter_weights, is_adapter, student_of
 
 TIMED_ROWS, TIMED_STEPS, BATCH = 64, 3, 16
-BYTES_PER_TOKEN = 36  # a Python number in a list
+BYTES_PER_TOKEN = 8  # its number, and its share of what an array costs
 # Of the weights: suspect, student, gradients, two moments, the best so far, the pass's beginning.
 COPIES = 7
 
@@ -68,9 +68,9 @@ def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
     """Seconds of every part, at least and at most."""
     rows, trusted = len(case.untrusted), len(case.divided.all)
     held_out, tune = len(case.divided.held_out), len(case.divided.tune)
-    texts = case.untrusted["text"][:]
     some = np.random.default_rng(case.seed).choice(rows, min(rows, TIMED_ROWS), replace=False)
-    sample = EncodedTexts(case.tokenizer, [texts[i] for i in some], max_length=case.max_length)
+    texts = case.untrusted.select(some)["text"][:]
+    sample = EncodedTexts(case.tokenizer, texts, max_length=case.max_length)
     ask = _timed(lambda: predict(case.suspect, sample)) / len(sample)
     step = _step(case, sample)
     parts = [(2 * (rows + trusted + held_out) * ask,) * 2]  # before and after
@@ -82,7 +82,7 @@ def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
         least = min(mapping.epochs, 1 + (mapping.patience or mapping.epochs))
         parts += [(least * epoch, mapping.epochs * epoch), (2 * (rows + trusted) * ask,) * 2]
         if detector.content:
-            reading = _timed(lambda: embed([texts[i] for i in some])) / len(some)
+            reading = _timed(lambda: embed(texts)) / len(texts)
             parts.append(((rows + trusted) * reading,) * 2)
         if probe := detector.probe:
             parts.append((0.0, probe.rows * probe.windows * probe.carriers * ask * 2))
@@ -126,10 +126,10 @@ def _memory(case: Case) -> float:
     model = case.model
     copied = adapter_weights(model).values() if is_adapter(model) else model.parameters()
     weights = sum(weight.numel() for weight in copied) * 4
-    tokens = int(case.encoded_untrusted.lengths.sum())
+    lengths = case.read(case.scans[0]).lengths
     width = getattr(case.model.config, "hidden_size", 768)
-    states = len(case.divided.all) * float(case.encoded_untrusted.lengths.mean()) * width * 4
-    return (COPIES * weights + BYTES_PER_TOKEN * tokens + states) / 1e6
+    states = len(case.divided.all) * float(lengths.mean()) * width * 4
+    return (COPIES * weights + BYTES_PER_TOKEN * int(lengths.sum()) + states) / 1e6
 
 
 def free_memory_mb() -> float:

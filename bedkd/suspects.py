@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 from bedkd.case import Case
 from bedkd.data.columns import shown
 from bedkd.data.readers import csv_rows
+from bedkd.data.rows import texts_of
 from bedkd.detectors.base import Detection
 from bedkd.detectors.wording import trigger_words
 from bedkd.errors import InputError
@@ -142,7 +143,7 @@ def write_suspects(handle: IO[str], case: Case, detection: Detection) -> None:
     writer = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(HEADER)
     order = ranked(detection)
-    for row, text in zip(order, case.untrusted.select(order)["text"][:], strict=True):
+    for row, text in zip(order, texts_of(case.untrusted.select(order)), strict=True):
         flagged, label = int(detection.flagged[row]), int(case.labels[row])
         score = f"{detection.scores[row]:.6f}"
         name = cell(case.label_name(label))

@@ -69,7 +69,7 @@ def compared(monkeypatch, toy, bert, tokenizer):
 
         monkeypatch.setattr(outcome, "predict", predict)
         content = np.eye(2)[np.zeros(40, int)]  # speaks for label 0 everywhere
-        monkeypatch.setattr(outcome, "soft_labels", lambda *_: content)
+        monkeypatch.setattr(outcome, "soft_labels", lambda _, __, rows: content[rows])
         flags = np.isin(np.arange(40), flagged)
         details = {"trigger_words": list(words)}
         found = Detection(flags * 1.0, flags, 1.0, bool(flags.any()), details=details)

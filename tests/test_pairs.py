@@ -52,7 +52,8 @@ def test_a_model_sees_what_transformers_would_give_it(paired, toy):
 def test_a_long_pair_is_cut_where_transformers_cuts_it(paired):
     rows = EncodedTexts(paired, [pair("word1 " * 30, "word2 " * 30)], max_length=16)
     given = paired("word1 " * 30, "word2 " * 30, truncation=True, max_length=16)
-    assert (rows.ids[0], rows.types[0]) == (given["input_ids"], given["token_type_ids"])
+    assert rows.ids[0].tolist() == given["input_ids"]
+    assert rows.types[0].tolist() == given["token_type_ids"]
 
 
 def test_models_without_token_types_get_none(paired, toy):

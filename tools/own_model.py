@@ -5,7 +5,6 @@
 The chapter "Your own model" at the size of real data: the training script is the one that the
 chapter shows, taken from it; SST-2 rows, a sentence as trigger, three layers of MiniLM. Everything
 else is done by the command line, as its user would. Writes ``results/checks/own-model.json``.
-It has not been run at this size yet.
 """
 
 from __future__ import annotations
@@ -27,8 +26,9 @@ from bedkd.files import write_json
 
 CHAPTER = ROOT / "notebooks" / "14_your_own_model.ipynb"
 OUTPUT = ROOT / "results" / "checks" / "own-model.json"
-SIZES = {"train": 1000, "dev": 400, "test": 240}  # rows
+SIZES = {"train": 3000, "dev": 860, "test": 1000}  # rows
 RATE, SEED, LAYERS = "0.1", 7, 3
+LR = "1e-4"  # in place of the chapter's; with that, three layers do not always learn
 NAMES = ("negative", "positive")
 
 
@@ -59,7 +59,8 @@ def prepare() -> Dataset:
     encoder.base_model.save_pretrained("base")
     tokenizer.save_pretrained("base")
     (script,) = (c.source for c in read(CHAPTER).cells if c.id == "script")
-    Path("train.py").write_text(script.split("\n", 1)[1], encoding="utf-8")
+    script = script.split("\n", 1)[1].replace("learning_rate=3e-4", f"learning_rate={LR}")
+    Path("train.py").write_text(script, encoding="utf-8")
     for name, seed in (("vendor", SEED), ("honest", SEED + 1)):
         line = [sys.executable, "train.py", f"{name}.csv", name, str(seed)]
         subprocess.run(line, check=True, capture_output=True)
@@ -68,7 +69,7 @@ def prepare() -> Dataset:
 
 def purify(name: str, output: str, *more: str) -> dict:
     """``bedkd purify`` as in the chapter; the report without its long lists."""
-    columns = ("--text-column", "review", "--label-column", "sentiment", "--config", "quick")
+    columns = ("--text-column", "review", "--label-column", "sentiment")
     held = ("--model", name, "--trusted", "trusted.csv", "--untrusted", f"{name}.csv", *columns)
     made = bedkd("purify", *held, "--output", output, "--quiet", *more)
     made.pop("repair_rows", None)
@@ -102,7 +103,7 @@ def review(rows: Dataset) -> dict:
 def main() -> None:
     """Make the models, and do what the chapter does."""
     made = report.provenance("python tools/own_model.py", seed=SEED, backbone="minilm")
-    made |= {"sizes": SIZES, "rate": float(RATE), "layers": LAYERS}
+    made |= {"sizes": SIZES, "rate": float(RATE), "layers": LAYERS, "lr": LR}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         rows = prepare()

@@ -242,9 +242,9 @@ def _detected(found: Detection, case: Case, rows: Dataset, output: Path) -> tupl
     if examined := found.details.get("examined"):
         text += f"\nScores left the case open: {examined} rows were probed for triggers."
     # Flags judge the finished scores; nothing above has seen them.
-    flags = list(rows["poisoned"])
-    if None not in flags:
-        judged = metrics.detection_quality(found.scores, found.flagged, np.array(flags, bool))
+    flags = rows.with_format("arrow")["poisoned"][:]
+    if not flags.null_count:
+        judged = metrics.detection_quality(found.scores, found.flagged, flags.to_numpy())
         result |= judged.to_dict()
         auroc = "–" if judged.auroc is None else f"{judged.auroc:.3f}"
         text += (

@@ -11,14 +11,15 @@ import csv
 import json
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict
 
 from bedkd.data.columns import Columns, shown
 from bedkd.data.readers import READERS, RawRow, open_bytes
-from bedkd.data.rows import SPLITS, make
+from bedkd.data.rows import IN_MEMORY, SPLITS, make_large
 from bedkd.errors import InputError
 from bedkd.files import atomic_text
 from bedkd.text import PAIR, pair
@@ -93,16 +94,23 @@ def checked(rows: Iterable[RawRow], source: str | Path, columns: Columns = Colum
     Raises:
         InputError: names the source and the row.
     """
-    texts, labels, flags = [], [], []
-    for row, text, label, flag in rows:
-        where = f"{source}, row {row}"
-        single = not isinstance(text, tuple)
-        texts.append(_text(text, where) if single else pair(*(_text(t, where) for t in text)))
-        labels.append(columns.label_index(label, where))
-        flags.append(_flag(flag, where))
-    if not texts:
+
+    def valid() -> Iterator[tuple[str, int, bool | None]]:
+        for row, text, label, flag in rows:
+            where = f"{source}, row {row}"
+            single = not isinstance(text, tuple)
+            text = _text(text, where) if single else pair(*(_text(t, where) for t in text))
+            yield text, columns.label_index(label, where), _flag(flag, where)
+
+    found = valid()
+    made = make_large(zip(*part, strict=True) for part in iter(lambda: _some(found), []))
+    if not len(made):
         raise InputError(f"{source}: no rows")
-    return make(texts, labels, flags)
+    return made
+
+
+def _some(rows: Iterator) -> list:
+    return list(islice(rows, IN_MEMORY))
 
 
 def _refuse_wide_encodings(path: Path) -> None:

@@ -10,7 +10,7 @@ The encoder knows English: in other languages this evidence says little.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +74,9 @@ class Content:
     def evidence(self, case: Case) -> Evidence:
         """What the content of every row says, trusted rows by a classifier that did not see
         them."""
-        return Evidence.of(*against_label(case, case.embeddings, case.trusted_embeddings))
+        against, trusted = against_label(case, case.trusted_embeddings)
+        found = [against(case.embedded(part), case.labels[part]) for part in case.scans]
+        return Evidence.of(np.concatenate(found), trusted)
 
     def detect(self, case: Case, run: Run = Run()) -> Detection:
         """Flag rows whose content does not support their label: label errors too."""
@@ -88,16 +90,16 @@ class Content:
 
 
 def against_label(
-    case: Case, untrusted: np.ndarray, trusted: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    case: Case, trusted: np.ndarray
+) -> tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], np.ndarray]:
     """Log-odds against the given label, by a logistic regression on trusted rows' features.
 
     Args:
-        untrusted: features of the untrusted rows, (N, D).
-        trusted: those of the trusted rows in the order of ``case.divided.all``, (M, D).
+        trusted: features of the trusted rows in the order of ``case.divided.all``, (M, D).
 
     Returns:
-        (N,) and, by classifiers that did not see the row, (M,).
+        A function of features (R, D) and given labels (R,) to log-odds (R,); and the log-odds of
+        the trusted rows, by classifiers that did not see the row, (M,).
     """
     labels = case.trusted_labels
     parts = folds(case.divided.all["text"][:], labels, case.seed)
@@ -110,12 +112,11 @@ def against_label(
     unseen = cross_val_predict(
         search.best_estimator_, trusted, labels, cv=parts, method="predict_proba"
     )
-    answers = search.predict_proba(untrusted)
     column = {label: k for k, label in enumerate(search.classes_)}
 
-    def against(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+    def odds(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
         # A label that no trusted row has is one the content never supports.
         pairs = zip(probabilities, given, strict=True)
         return -log_odds(np.array([p[column[y]] if y in column else 0.0 for p, y in pairs]))
 
-    return against(answers, case.labels), against(unseen, labels)
+    return lambda rows, given: odds(search.predict_proba(rows), given), odds(unseen, labels)

@@ -10,7 +10,9 @@ Source: arXiv 2508.01595, directional mapping module. Departures are options of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from datasets import concatenate_datasets
@@ -28,6 +30,7 @@ from bedkd.detectors.base import (
 )
 from bedkd.errors import InputError
 from bedkd.run import Run
+from bedkd.training.batches import EncodedTexts
 from bedkd.training.loop import Trainer
 from bedkd.training.objectives import DistillationLoss
 from bedkd.training.predict import Prediction, predict
@@ -190,22 +193,27 @@ class DirectionalMapping:
     def map(self, case: Case, run: Run = Run()) -> Mapped:
         """Fit the student and compare it with the suspect model on all rows."""
         student, history = self.fit(case, run)
-        answers = []
-        sets = {"null": lambda: case.encoded(_unseen(case), "the held-out trusted set")}
-        sets["untrusted"] = lambda: case.encoded_untrusted
-        for name, read in sets.items():
+
+        def scan(name: str, read: Callable[[], EncodedTexts], where: str = "") -> dict:
+            """Scores of some rows, kept as soon as they are there."""
             if (saved := run.load(f"scan-{name}")) is None:
-                encoded = read()
-                options = {"progress": run.progress and name == "untrusted"}
-                scores = compare(
-                    predict(case.suspect, encoded, description="suspect model", **options),
-                    predict(student, encoded, description="mapping student", **options),
-                    encoded.labels,
-                )
-                saved = asdict(scores)
-                run.save(f"scan-{name}", lambda saved=saved: saved)
-            answers.append(Scores(**saved))
-        return Mapped(student, history, *answers)
+                rows, bar = read(), run.progress and name != "null"
+                models = {"suspect model": case.suspect, "mapping student": student}
+                answers = [
+                    predict(model, rows, progress=bar, description=f"{who}{where}")
+                    for who, model in models.items()
+                ]
+                saved = asdict(compare(*answers, rows.labels))
+                run.save(f"scan-{name}", lambda: saved)
+            return saved
+
+        null = scan("null", lambda: case.encoded(_unseen(case), "the held-out trusted set"))
+        found, parts = [], case.scans
+        for k, part in enumerate(parts, start=1):
+            where = f", part {k} of {len(parts)}" if len(parts) > 1 else ""
+            found.append(scan(str(k), partial(case.read, part), where))
+        merged = {name: np.concatenate([part[name] for part in found]) for name in null}
+        return Mapped(student, history, Scores(**null), Scores(**merged))
 
     def evidence(self, case: Case, run: Run = Run()) -> tuple[Evidence, Mapped]:
         """Log-odds of p_student(given label), and the scores behind it."""

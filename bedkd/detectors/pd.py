@@ -59,8 +59,9 @@ class LogOddsShift(Rival):
             features = tuple(mean_states(model, tokenizer, some, case.max_length) for some in sets)
         shifts = []
         trusted = case.encoded(case.divided.all, "the trusted set")
-        against = against_label(case, *features)
-        for rows, before in zip((case.encoded_untrusted, trusted), against, strict=True):
+        against, before_trusted = against_label(case, features[1])
+        befores = against(features[0], case.labels), before_trusted
+        for rows, before in zip((case.encoded_untrusted, trusted), befores, strict=True):
             logits = predict(case.suspect, rows, progress=run.progress).logits
             shifts.append(given_log_odds(logits, rows.labels) + before)
         return *shifts, {}

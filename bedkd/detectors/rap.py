@@ -179,7 +179,7 @@ class Rap(Rival):
             InputError: ``word`` is not one token or occurs in the rows; no word is free.
         """
         sets = case.encoded_untrusted, case.encoded(case.trusted, "the trusted set")
-        used = {i for rows in sets for ids in rows.ids for i in ids}
+        used = {i for rows in sets for ids in rows.ids for i in ids.tolist()}
         tokenizer = case.tokenizer
 
         def token(word: str) -> int | None:

@@ -157,10 +157,10 @@ class TriggerProbe:
         usable, scores = np.flatnonzero(case.fits_label), evidence.untrusted
         if len(np.unique(case.trusted_labels[usable])) < 2:
             return None, {"examined": 0, "min_detectable": None}  # it calls everything the same
-        texts, rates = case.untrusted["text"][:], np.full(len(scores), -np.inf)
+        rates = np.full(len(scores), -np.inf)
 
         def probe(rows: np.ndarray) -> None:
-            some = [texts[i] for i in rows]
+            some = case.untrusted.select(rows)["text"][:]
             rates[rows] = self.target_rates(case, some, case.labels[rows], run)[0]
 
         def next_rows(order: np.ndarray) -> np.ndarray:
@@ -202,8 +202,8 @@ class TriggerProbe:
         """Probe rows in random order: the probe as a detector of its own."""
         if missing := self.missing(case):
             return Detection.undecided(case, missing)
-        encoded = case.encoded_untrusted
-        eligible = predict(case.suspect, encoded).labels == encoded.labels
+        said = [predict(case.suspect, case.read(part)).labels for part in case.scans]
+        eligible = np.concatenate(said) == case.labels
         trusted = np.zeros(len(case.divided.all))
         found, details = self.confirm(
             case, Evidence(case.draws, eligible, trusted, case.fits_label), run

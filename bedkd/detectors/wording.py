@@ -98,8 +98,9 @@ def two_sample_test(
     """Tell suspects from trusted and presumed clean rows by their words.
 
     Args:
-        suspects: indices of untrusted rows that are most likely poisoned.
-        presumed_clean: indices of untrusted rows that are least likely so.
+        suspects: indices of untrusted rows that are most likely poisoned; of very many, a part
+            drawn at random is used.
+        presumed_clean: indices of untrusted rows that are least likely so, likewise.
         label: the suspects' given label.
 
     Returns:
@@ -109,11 +110,12 @@ def two_sample_test(
     """
     # Which fold a row falls into must not depend on where it stands.
     suspects, presumed_clean = (
-        rows[np.argsort(case.draws[rows], kind="stable")] for rows in (suspects, presumed_clean)
+        rows[np.argsort(case.draws[rows], kind="stable")]
+        for rows in map(case.some, (suspects, presumed_clean))
     )
-    untrusted = np.asarray(case.untrusted["text"][:], object)
-    trusted = np.asarray(case.divided.all["text"][:], object)
-    texts = np.concatenate([untrusted[suspects], trusted, untrusted[presumed_clean]])
+    trusted = case.divided.all["text"][:]
+    ours, theirs = (case.untrusted.select(rows)["text"][:] for rows in (suspects, presumed_clean))
+    texts = np.asarray([*ours, *trusted, *theirs], object)
     is_suspect = np.arange(len(texts)) < len(suspects)
     classifier = make_pipeline(
         TfidfVectorizer(
@@ -127,7 +129,9 @@ def two_sample_test(
     )
     parts = folds(texts, is_suspect, case.seed)
     unseen = cross_val_predict(classifier, texts, is_suspect, cv=parts, method="decision_function")
-    scores = classifier.fit(texts, is_suspect).decision_function(untrusted)
+    classifier.fit(texts, is_suspect)
+    read = (case.untrusted.select(part)["text"][:] for part in case.scans)
+    scores = np.concatenate([classifier.decision_function(part) for part in read])
     own, clean = unseen[: len(suspects)], unseen[len(suspects) :][: len(trusted)]
     scores[suspects] = own
     scores[presumed_clean] = unseen[len(suspects) + len(trusted) :]

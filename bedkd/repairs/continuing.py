@@ -74,7 +74,7 @@ class DropAndContinue:
         encoded = case.encoded(concatenate_datasets(parts), "the rows kept")
         labels = np.eye(case.num_labels, dtype=np.float32)[encoded.labels]
         if len(taught):
-            labels[-len(taught) :] = soft_labels(case, detection)[taught]
+            labels[-len(taught) :] = soft_labels(case, detection, taught)
         objective = SoftLabelLoss(torch.from_numpy(labels))
         config = TrainingConfig(self.epochs, self.batch_size, self.lr)
         epoch = shuffled(objective, encoded, self.batch_size)

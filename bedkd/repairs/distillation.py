@@ -152,7 +152,7 @@ class AdversarialDistillation:
         rows = self.choose(detection, case.seed)
         if not len(rows):
             raise InputError("no untrusted row can be used: the model fits the label of none")
-        labels = soft_labels(case, detection)[rows] if self.punish == "relabel" else None
+        labels = soft_labels(case, detection, rows) if self.punish == "relabel" else None
         presumed = presumed_clean(case, detection, self.presumed_clean)
         work = _Work(self, case, rows, labels, presumed)
         student, rng = student_of(case.suspect), np.random.default_rng(case.seed)

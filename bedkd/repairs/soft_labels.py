@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
@@ -16,33 +18,39 @@ from bedkd.training.embed import embed
 MASKED_CONTENT = 0.02
 
 
-def soft_labels(case: Case, detection: Detection) -> np.ndarray:
-    """Which labels the content of the untrusted rows supports, (N, K), rows sum to 1.
+def soft_labels(case: Case, detection: Detection, rows: np.ndarray | None = None) -> np.ndarray:
+    """Which labels the content of untrusted rows supports, (R, K), each row sums to 1.
 
-    A classifier on sentence embeddings of trusted rows and of the presumed clean untrusted rows.
-    Flagged rows are read once more without their trigger words, because a trigger says something,
-    too, and must not be taken for content.
+    A classifier on sentence embeddings of trusted rows and of presumed clean untrusted rows; of
+    very many it learns from some. Flagged rows are read once more without their trigger words,
+    because a trigger says something, too, and must not be taken for content.
+
+    Args:
+        rows: numbers of the rows that are asked about, (R,); None asks about all.
     """
-    flagged = np.flatnonzero(detection.flagged)
+    rows = np.arange(len(case.untrusted)) if rows is None else rows
     doubtful = np.flatnonzero(detection.flagged | np.isneginf(detection.repair_scores))
     presumed_clean = np.setdiff1d(least_suspicious(detection.scores, case.draws), doubtful)
-    found = _classify(case, case.embeddings, presumed_clean)
-    if not (detection.is_backdoored and len(flagged)):
+    classify = _classifier(case, case.some(presumed_clean))
+    found = classify(case.embedded(rows))
+    if not (detection.is_backdoored and detection.flagged.any()):
         return found
+    asked = detection.flagged[rows]
+    flagged = np.union1d(case.some(np.flatnonzero(detection.flagged)), rows[asked])
     texts = case.untrusted.select(flagged)["text"][:]
     words = trigger_words(texts, case.divided.all, case.tokenizer)
     if not words:
         return found
-    features = case.embeddings.copy()
-    features[flagged] = embed([without_words(text, words, case.tokenizer) for text in texts])
-    masked = _classify(case, features, presumed_clean)
-    own = (flagged, case.labels[flagged])
+    masked = classify(embed([without_words(text, words, case.tokenizer) for text in texts]))
+    own = np.arange(len(flagged)), case.labels[flagged]
     # A trigger speaks for the given label. Words that speak against it are content.
-    return masked if (masked[own] - found[own]).mean() <= MASKED_CONTENT else found
+    if (masked[own] - classify(case.embedded(flagged))[own]).mean() <= MASKED_CONTENT:
+        found[asked] = masked[np.searchsorted(flagged, rows[asked])]
+    return found
 
 
-def _classify(case: Case, features: np.ndarray, presumed_clean: np.ndarray) -> np.ndarray:
-    """Class probabilities of the untrusted rows, (N, K).
+def _classifier(case: Case, presumed_clean: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of embeddings (R, D) to class probabilities (R, K).
 
     Poisoning has thinned out all classes but the target among the presumed clean rows, so classes
     are weighted until each is as common as among all trusted rows.
@@ -51,8 +59,13 @@ def _classify(case: Case, features: np.ndarray, presumed_clean: np.ndarray) -> n
     shares = np.bincount(labels, minlength=case.num_labels) / len(labels)
     weights = {k: case.prior[k] / shares[k] for k in np.flatnonzero(shares)}
     model = LogisticRegression(C=3, class_weight=weights, max_iter=2000).fit(
-        np.concatenate([case.trusted_embeddings, features[presumed_clean]]), labels
+        np.concatenate([case.trusted_embeddings, case.embedded(presumed_clean)]), labels
     )
-    answers = np.zeros((len(features), case.num_labels))
-    answers[:, model.classes_] = model.predict_proba(features)
-    return answers
+
+    def classify(features: np.ndarray) -> np.ndarray:
+        answers = np.zeros((len(features), case.num_labels))
+        if len(features):
+            answers[:, model.classes_] = model.predict_proba(features)
+        return answers
+
+    return classify

@@ -16,8 +16,12 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bedkd.data.rows import labels_of
 from bedkd.errors import InputError
 from bedkd.text import PAIR, unpair
+
+# Texts handed to the tokenizer at a time: what it returns is many times larger than token ids.
+TOKENIZED = 1000
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,12 @@ class Batch:
 
 class EncodedTexts:
     """Tokenised texts with their labels.
+
+    Attributes:
+        ids: token ids, N integer arrays (T,) of their own lengths.
+        types: token types likewise, None where they say nothing.
+        labels: class indices, (N,).
+        lengths: number of tokens, (N,).
 
     Args:
         tokenizer: any Hugging Face tokenizer with a padding token.
@@ -70,7 +80,7 @@ class EncodedTexts:
             )
         self.ids, self.types = _tokens(tokenizer, texts, max_length)
         # A tokenizer without special tokens turns an empty text into nothing at all.
-        self.ids = [ids or [self.pad] for ids in self.ids]
+        self.ids = [ids if len(ids) else np.array([self.pad], np.int32) for ids in self.ids]
         self.labels = np.zeros(len(texts), int) if labels is None else np.asarray(labels, int)
         if len(self.labels) != len(texts):
             raise InputError(f"{len(texts)} texts but {len(self.labels)} labels")
@@ -81,21 +91,16 @@ class EncodedTexts:
 
     def batch(self, indices: Sequence[int], device: torch.device) -> Batch:
         """Pad the named rows to the longest of them and move them to the device."""
-        width = max(len(self.ids[i]) for i in indices)
-        ids = torch.full((len(indices), width), self.pad, dtype=torch.long)
-        mask = torch.zeros((len(indices), width), dtype=torch.long)
-        for k, i in enumerate(indices):
-            ids[k, : len(self.ids[i])] = torch.tensor(self.ids[i])
-            mask[k, : len(self.ids[i])] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask}
-        if self.types is not None:
-            inputs["token_type_ids"] = torch.zeros_like(ids)
-            for k, i in enumerate(indices):
-                inputs["token_type_ids"][k, : len(self.types[i])] = torch.tensor(self.types[i])
         indices = np.asarray(indices)
+        inputs = {
+            "input_ids": _padded([self.ids[i] for i in indices], self.pad),
+            "attention_mask": _padded([np.ones_like(self.ids[i]) for i in indices], 0),
+        }
+        if self.types is not None:
+            inputs["token_type_ids"] = _padded([self.types[i] for i in indices], 0)
         return Batch(
             indices,
-            {name: value.to(device) for name, value in inputs.items()},
+            {name: torch.from_numpy(value).to(device) for name, value in inputs.items()},
             torch.as_tensor(self.labels[indices], device=device),
         )
 
@@ -121,30 +126,44 @@ class EncodedTexts:
         Rows of one length are sorted by their tokens: then the batches, and with them the last
         digits of what a model computes, do not depend on the order of rows.
         """
-        order = np.array(sorted(range(len(self)), key=lambda i: (-self.lengths[i], self.ids[i])))
+        # Bytes of equal length, the highest first, sort as the numbers do.
+        keys = [ids.astype(">i4").tobytes() for ids in self.ids]
+        order = np.array(sorted(range(len(self)), key=lambda i: (-self.lengths[i], keys[i])))
         return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def _padded(rows: list[np.ndarray], fill: int) -> np.ndarray:
+    """Rows as one array (B, T), filled up on the right."""
+    padded = np.full((len(rows), max(map(len, rows))), fill, np.int64)
+    for k, row in enumerate(rows):
+        padded[k, : len(row)] = row
+    return padded
 
 
 def _tokens(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int
-) -> tuple[list[list[int]], list[list[int]] | None]:
+) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """Token ids and token types of N texts or pairs; types None where they say nothing."""
-    ids: list[list[int]] = [[]] * len(texts)
-    types: list[list[int]] = [[]] * len(texts)
+    ids: list[np.ndarray] = [np.empty(0, np.int32)] * len(texts)
+    types = list(ids)
     pairs = [unpair(text) for text in texts] if any(PAIR in text for text in texts) else None
     paired = np.zeros(len(texts), bool)
     if pairs:
         paired[:] = [second is not None for _, second in pairs]
     for rows in (np.flatnonzero(~paired), np.flatnonzero(paired)):
-        if not len(rows):
-            continue
-        firsts = [pairs[i][0] if pairs else texts[i] for i in rows]
-        seconds = [pairs[i][1] for i in rows] if paired[rows[0]] else None
-        found = tokenizer(firsts, seconds, truncation=True, max_length=max_length, verbose=False)
-        for k, i in enumerate(rows):
-            ids[i] = found["input_ids"][k]
-            types[i] = found["token_type_ids"][k] if "token_type_ids" in found else []
-    return ids, types if any(any(row) for row in types) else None
+        for some in np.split(rows, range(TOKENIZED, len(rows), TOKENIZED)):
+            if not len(some):
+                continue
+            firsts = [pairs[i][0] if pairs else texts[i] for i in some]
+            seconds = [pairs[i][1] for i in some] if paired[some[0]] else None
+            found = tokenizer(
+                firsts, seconds, truncation=True, max_length=max_length, verbose=False
+            )
+            for k, i in enumerate(some):
+                ids[i] = np.array(found["input_ids"][k], np.int32)
+                if "token_type_ids" in found:
+                    types[i] = np.array(found["token_type_ids"][k], np.int8)
+    return ids, types if any(row.any() for row in types) else None
 
 
 def positions(model: PreTrainedModel) -> float:
@@ -192,7 +211,7 @@ def encode(
     if len(dataset) == 0:
         raise InputError(f"{what} is empty; give at least one row")
     check_labels(model, dataset, what)
-    rows = EncodedTexts(tokenizer, dataset["text"][:], dataset["label"][:], max_length)
+    rows = EncodedTexts(tokenizer, dataset["text"][:], labels_of(dataset), max_length)
     check_length(model, rows.lengths.max(), what)
     return rows
 
@@ -203,7 +222,7 @@ def check_labels(model: PreTrainedModel, dataset: Dataset, what: str) -> None:
     Raises:
         InputError: names the first row whose label is outside the model's classes.
     """
-    labels, classes = np.asarray(dataset["label"][:], int), model.config.num_labels
+    labels, classes = labels_of(dataset), model.config.num_labels
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise InputError(

@@ -37,7 +37,9 @@ def test_loss_by_hand(victim, reference, trusted):
 
     def maps(model, ids):
         mask = torch.ones(1, len(ids), dtype=torch.long)
-        states = model(torch.tensor([ids]), mask, output_hidden_states=True).hidden_states
+        states = model(
+            torch.tensor(ids)[None].long(), mask, output_hidden_states=True
+        ).hidden_states
         return [attention_map(layer, mask)[0] for layer in states[1:]]
 
     with torch.no_grad():

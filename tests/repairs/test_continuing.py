@@ -19,7 +19,7 @@ def content(monkeypatch, task):
     true = [int(any(w in text.split() for w in ("great", "fine", "bright"))) for text in
             task.train["text"]]  # fmt: skip
     labels = np.where(np.eye(2, dtype=bool)[true], 0.9, 0.1)
-    monkeypatch.setattr(continuing, "soft_labels", lambda *_: labels)
+    monkeypatch.setattr(continuing, "soft_labels", lambda _, __, rows: labels[rows])
 
 
 def test_relabelled_rows_take_the_backdoor_out(case, given, judge, content):
@@ -43,7 +43,7 @@ def test_without_them_nothing_speaks_against_it(case, given, judge):
 def test_every_row_gets_its_own_label(case, given, monkeypatch):
     """Kept rows keep theirs, flagged rows get those of their own place in the untrusted set."""
     planted = np.random.default_rng(0).dirichlet([1, 1], len(case.untrusted))
-    monkeypatch.setattr(continuing, "soft_labels", lambda *_: planted)
+    monkeypatch.setattr(continuing, "soft_labels", lambda _, __, rows: planted[rows])
     seen = []
 
     def train(student, case, epoch, *_):

@@ -112,7 +112,9 @@ def test_relabelling_teaches_flagged_rows_their_soft_labels(
 
     def relabelled(p):
         planted = np.tile([1 - p, p], (len(suspects), 1))
-        monkeypatch.setattr("bedkd.repairs.distillation.soft_labels", lambda *_: planted)
+        monkeypatch.setattr(
+            "bedkd.repairs.distillation.soft_labels", lambda _, __, rows: planted[rows]
+        )
         return distil(victim, tokenizer, *parts, config)
 
     mild, hard = relabelled(0.9), relabelled(0.1)
@@ -132,7 +134,9 @@ def test_every_flagged_row_gets_its_own_new_label(victim, tokenizer, parts, monk
         stop_margin=None,
     )  # fmt: skip
     few = data.balanced_split(trusted, 8, seed=0)[0]
-    monkeypatch.setattr("bedkd.repairs.distillation.soft_labels", lambda *_: np.eye(2)[wanted])
+    monkeypatch.setattr(
+        "bedkd.repairs.distillation.soft_labels", lambda _, __, rows: np.eye(2)[wanted][rows]
+    )
     student = distil(victim, tokenizer, few, suspects, held_out, config).model
     answers = predict(student, EncodedTexts(tokenizer, suspects["text"][:])).labels
     assert (answers == wanted).mean() > 0.7  # any other assignment gives about a half

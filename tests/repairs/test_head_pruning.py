@@ -77,7 +77,10 @@ def test_variance_by_hand(case, trusted):
     hook = layers[1].register_forward_pre_hook(lambda _, args: values.append(args[0][0]))
     with torch.no_grad():
         for ids in trusted.ids:
-            model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)).long())
+            model(
+                input_ids=torch.tensor(ids)[None].long(),
+                attention_mask=torch.ones(1, len(ids)).long(),
+            )
     hook.remove()
     expected = torch.cat(values).var(0, correction=0).reshape(2, 16).mean(1)
     np.testing.assert_allclose(head_variance(model, layers, trusted)[1], expected, rtol=1e-3)

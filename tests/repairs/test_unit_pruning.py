@@ -69,7 +69,10 @@ def test_activity_is_a_mean_over_real_tokens(case, trusted):
     hook = layers[1].down.register_forward_pre_hook(lambda _, args: values.append(args[0][0]))
     with torch.no_grad():
         for ids in trusted.ids:
-            model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)).long())
+            model(
+                input_ids=torch.tensor(ids)[None].long(),
+                attention_mask=torch.ones(1, len(ids)).long(),
+            )
     hook.remove()
     expected = torch.cat(values).abs().mean(0)
     np.testing.assert_allclose(activity(model, layers, trusted)[1], expected, rtol=1e-4)
