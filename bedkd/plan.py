@@ -65,7 +65,7 @@ def plan(case: Case, preset: Preset) -> dict:
 
 
 def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
-    """Seconds of every part, at least and at most."""
+    """Seconds of every part, at least and at most. At least nothing is found and nothing repaired."""
     rows, trusted = len(case.untrusted), len(case.divided.all)
     held_out, tune = len(case.divided.held_out), len(case.divided.tune)
     some = np.random.default_rng(case.seed).choice(rows, min(rows, TIMED_ROWS), replace=False)
@@ -73,7 +73,7 @@ def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
     sample = EncodedTexts(case.tokenizer, texts, max_length=case.max_length)
     ask = _timed(lambda: predict(case.suspect, sample)) / len(sample)
     step = _step(case, sample)
-    parts = [(2 * (rows + trusted + held_out) * ask,) * 2]  # before and after
+    parts = [(0.0, 2 * (rows + trusted + held_out) * ask)]  # before and after a repair
     detector, repair = preset.detector, preset.repair
     if isinstance(detector, BeDKDDetector):
         mapping = detector.mapping
@@ -98,8 +98,7 @@ def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
             batches = math.ceil(passed / repair.batch_size)
         cycle = batches * step
         cycle += (held_out + repair.max_suspects / 4) * ask
-        least = min(repair.cycles, 1 + (repair.patience or repair.cycles))
-        parts.append((least * cycle, repair.cycles * cycle))
+        parts.append((0.0, repair.cycles * cycle))
     return parts
 
 

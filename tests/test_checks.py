@@ -18,7 +18,10 @@ def test_killed_runs_ended_as_the_page_says():
     found = check("kills")
     assert found["identical"]
     assert found["kills"] == len(found["moments"]) >= 25
-    assert all("detection" in moment["state"] for moment in found["moments"])
+    behind = sum("detection" in moment["state"] for moment in found["moments"])
+    assert 5 <= behind <= found["kills"] - 5
+    fell = f"{found['kills'] - behind} of the moments fell before the detection was through"
+    assert f"{fell}, {behind} behind it" in page("mended")
     assert f"at {found['kills']} random moments over {found['runs']} runs" in page("mended")
 
 
