@@ -65,7 +65,7 @@ def plan(case: Case, preset: Preset) -> dict:
 
 
 def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
-    """Seconds of every part, at least and at most. At least nothing is found and nothing repaired."""
+    """Seconds of every part, at least (nothing is found) and at most."""
     rows, trusted = len(case.untrusted), len(case.divided.all)
     held_out, tune = len(case.divided.held_out), len(case.divided.tune)
     some = np.random.default_rng(case.seed).choice(rows, min(rows, TIMED_ROWS), replace=False)

@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 
+import numpy as np
 from chapters import ROOT
 from results_page import NAMES, spread_text, write_or_check
 
+from bedkd.case import SCANNED
+from bedkd.plan import COPIES
 from bedkd.report import table
 
 PAGE = ROOT / "book" / "performance.md"
@@ -43,6 +47,72 @@ wall-clock time as long as nothing else runs. The last row says how the victim d
 unpoisoned model ASR is the floor and RACC the ceiling, in brackets.
 
 """
+RATE = """\
+## How much of the machine is used
+
+Of the rate at which this core multiplies large square matrices in single precision, the share that
+reaches tokens that are not padding (`benchmarks/rate.py`; {rows:,} sentences of SST-2, {layers}
+layers of MiniLM, three rounds):
+
+{table}
+Batches of similar length compute {sorted} token positions for {tokens} tokens, random batches of 16
+in file order {random}. That is all there is to win on short sentences: the scan reads {faster}
+times as many rows a second as with random batches, and could not read more than {most} times as
+many as it does if not one position were padding and nothing but matrix products took time. The time
+of training goes to {profile}.
+
+"""
+GROWTH = """\
+## How it grows
+
+Commands in a process of their own, an untrained model, `--detector dmm --config quick`: the scan
+and a short mapping. Seconds are processor time; memory is what the process holds for itself. The
+slope is that of a line through logarithms: 1 means twice the seconds for twice the size. Of rows,
+what the smallest run took (imports, the mapping) is taken off first.
+
+"""
+SERIES = {
+    "rows": ("rows", "a model of one layer, 64 wide, texts of about 20 tokens"),
+    "layers": ("layers", "1,000 texts of 24 words, MiniLM's width"),
+    "tokens": ("words a text", "1,000 texts, three layers of MiniLM's width"),
+}
+RESUMED = """\
+**Killed and resumed.** {rows:,} rows: the command was killed with -9 when {parts} of the {of} parts
+of its scan were written, and typed once more. Scores and flags were {same} those of a run that
+nothing interrupted; that run took {whole} processor seconds, the two others {killed} and {rest}.
+
+"""
+WHOLE = """\
+**The whole way.** {rows:,} embedded reviews, {poisoned:,} of them poisoned (BadNets), a victim of
+one layer that was trained on a twelfth of them, all of `bedkd purify` with the default: {flagged:,}
+rows flagged, {right:,} of them poisoned; ASR {asr} before and {asr_after} after, RACC {racc} and
+{racc_after}, CACC {cacc} and {cacc_after}; {seconds} processor seconds, {memory} MB.
+
+"""
+PLAN = """\
+## On paper: 7 billion parameters, 10 million rows, 8 devices
+
+No such machine was at hand. From the counts above: a text of {tokens} tokens costs 2 × {tokens} ×
+parameters operations a pass, and rows cost in proportion to their number. Detection asks suspect
+and student once, the outcome of a repair both once more. Predictions are in single precision, as
+ranks need it; a device is taken to do {peak} TFLOP/s in it (H100), at the share measured above, and
+to cost {price} dollars an hour (an assumption).
+
+| | |
+| --- | --- |
+| operations of four passes | {operations} |
+| hours on 8 devices | {hours} |
+| dollars | {dollars} |
+| memory of a device: weights in single precision | {weights} GB |
+| the same with a copy for every role, without LoRA | {copies} GB |
+| reading and tokenising on the CPU, each process | {reading} h |
+
+A model has to fit on one device: nothing here cuts it up. Training is small beside the scan, some
+hundred rows a few dozen times, and is repeated by every process ([Scaling out](scaling_out.md)).
+What is counted here and not measured is the devices' share of their rate.
+
+"""
+PEAK, PRICE, PLAN_TOKENS, PLAN_ROWS, PLAN_WEIGHTS = 67e12, 2.5, 40, 1e7, 7e9
 OWED = """\
 ## Owed
 
@@ -57,8 +127,8 @@ python benchmarks/speed.py --dataset sst2 --attack badnets --layers 6 --repeats 
 
 
 def records(kind: str) -> list[dict]:
-    """The stored measurements of a kind, in the order of their names."""
-    files = sorted(FOLDER.glob(f"{kind}-*.json"))
+    """The stored measurements whose file names match, in the order of their names."""
+    files = sorted(FOLDER.glob(f"{kind}.json"))
     return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
 
@@ -89,10 +159,115 @@ def speed(record: dict) -> str:
     return f"{title}{table(header, rows)}\n{record['device']}. `{record['command']}`\n\n"
 
 
+def rate_section(record: dict) -> str:
+    """Share of the matrix rate, and what a scan gains from batches of similar length."""
+    shares, seconds = defaultdict(list), defaultdict(list)
+    for run in record["runs"]:
+        shares[run["way"]].append(100 * run["share"])
+        seconds[run["way"]].append(run["seconds"])
+    rows = [
+        [way, spread_text(shares[way]), spread_text([record["rows"] / s for s in seconds[way]], 0)]
+        for way in shares
+    ]
+    faster = [
+        slow / fast
+        for slow, fast in zip(seconds["scan in random batches"], seconds["scan"], strict=True)
+    ]
+    padded, most = record["padded_tokens"], 100 * len(shares["scan"]) / sum(shares["scan"])
+    named = [f"`{name}` ({100 * part:.0f} %)" for name, part in list(record["profile"].items())[:5]]
+    return RATE.format(
+        rows=record["rows"],
+        layers=record["layers"],
+        table=table(["work", "share of the matrix rate, %", "rows a second"], rows),
+        sorted=f"{padded['by length']:,}",
+        random=f"{padded['random']:,}",
+        tokens=f"{record['tokens']:,}",
+        faster=spread_text(faster, 2),
+        most=f"{most:.1f}",
+        profile=", ".join(named[:-1]) + f" and {named[-1]}",
+    )
+
+
+def slope(runs: list[dict], key: str) -> float | None:
+    """Exponent of growth of the seconds beyond those of the smallest run's fixed part."""
+    fixed = runs[0]["cpu_seconds"] if key == "rows" else 0.0
+    points = [(run[key], run["cpu_seconds"] - fixed) for run in runs]
+    points = [(size, seconds) for size, seconds in points if seconds > 0]
+    if len(points) < 2:
+        return None
+    return float(np.polyfit(*(np.log(axis) for axis in zip(*points, strict=True)), 1)[0])
+
+
+def growth_section(found: dict[str, dict]) -> str:
+    """Seconds and memory against rows, layers and tokens."""
+    text = GROWTH
+    for key, (name, what) in SERIES.items():
+        if key not in found:
+            continue
+        runs = found[key]["runs"]
+        rows = [[f"{r[key]:,}", f"{r['cpu_seconds']:.0f}", f"{r['peak_mb']:.0f}"] for r in runs]
+        grown = slope(runs, key)
+        said = "" if grown is None else f"\nSlope: {grown:.2f}. {found[key]['device']}.\n"
+        text += f"**{name.capitalize()}** ({what}).\n\n"
+        text += table([name, "CPU s", "MB"], rows) + said + "\n"
+    if "resume" in found:
+        (run,) = found["resume"]["runs"]
+        text += RESUMED.format(
+            rows=run["rows"],
+            parts=run["parts_before_the_kill"],
+            of=math.ceil(run["rows"] / SCANNED),
+            same="byte for byte" if run["same_bytes"] else "NOT",
+            **{k: f"{run[k]['cpu_seconds']:.0f}" for k in ("whole", "killed", "rest")},
+        )
+    if "purify" in found:
+        (run,) = found["purify"]["runs"]
+        shares = {k: f"{100 * run['before'][k]:.1f} %" for k in ("asr", "racc", "cacc")}
+        shares |= {f"{k}_after": f"{100 * run['after'][k]:.1f} %" for k in ("asr", "racc", "cacc")}
+        text += WHOLE.format(
+            rows=run["rows"],
+            poisoned=run["poisoned"],
+            flagged=run["flagged"],
+            right=run["flagged_poisoned"],
+            seconds=f"{run['cpu_seconds']:.0f}",
+            memory=f"{run['peak_mb']:.0f}",
+            **shares,
+        )
+    return text
+
+
+def plan_section(rate: dict, rows: dict) -> str:
+    """Seconds, memory and cost that nobody has measured, from what was."""
+    shares = [run["share"] for run in rate["runs"] if run["way"] == "scan"]
+    operations = 4 * 2 * PLAN_TOKENS * PLAN_WEIGHTS * PLAN_ROWS
+    hours = operations / (8 * PEAK * sum(shares) / len(shares)) / 3600
+    first, last = rows["runs"][0], rows["runs"][-1]
+    reading = (last["cpu_seconds"] - first["cpu_seconds"]) / (last["rows"] - first["rows"])
+    return PLAN.format(
+        tokens=PLAN_TOKENS,
+        peak=f"{PEAK / 1e12:.0f}",
+        price=PRICE,
+        operations=f"{operations:.1e}",
+        hours=f"{hours:.0f}",
+        dollars=f"{8 * hours * PRICE:,.0f}",
+        weights=f"{4 * PLAN_WEIGHTS / 1e9:.0f}",
+        copies=f"{4 * COPIES * PLAN_WEIGHTS / 1e9:.0f}",
+        reading=f"{reading * PLAN_ROWS / 3600:.1f}",
+    )
+
+
 def page() -> str:
     """The whole page as Markdown."""
-    cells = "".join(speed(record) for record in records("speed"))
-    return (INTRODUCTION + SPEED + (cells or "Not measured yet.\n\n") + OWED).rstrip("\n") + "\n"
+    text = INTRODUCTION + SPEED
+    text += "".join(map(speed, records("speed-*"))) or "Not measured yet.\n\n"
+    rate = records("rate")
+    grown = {record["command"].split()[-1]: record for record in records("growth-*")}
+    if rate:
+        text += rate_section(rate[0])
+    if grown:
+        text += growth_section(grown)
+    if rate and "rows" in grown:
+        text += plan_section(rate[0], grown["rows"])
+    return (text + OWED).rstrip("\n") + "\n"
 
 
 if __name__ == "__main__":
