@@ -32,7 +32,8 @@ def test_every_result_has_its_provenance(path):
     record = json.loads(path.read_text(encoding="utf-8"))
     for key in ("command", "versions", "device", "date", "backbone"):
         assert record[key], key
-    assert record["seed"] == record["cell"]["seed"]
+    if path.parent.name != "performance":  # some of what is timed there is no cell
+        assert record["seed"] == record["cell"]["seed"]
     if path.parent.name.startswith("clean-"):
         assert record["report"]["changed"] == (record["report"]["verdict"] == "backdoor suspected")
         assert record["cacc_before"]["n"] == record["cacc_after"]["n"] > 0
@@ -199,6 +200,24 @@ def test_seconds_are_compared_with_those_of_the_same_turn():
         "7",
     ]
     assert rows[2][3:6] == ["20.0 (50.0)", "80.0 (50.0)", "90.0 (50.0)"]
+
+
+def test_growth_is_the_slope_beyond_what_every_run_takes():
+    def runs(key, sizes, seconds):
+        return [{key: n, "cpu_seconds": s} for n, s in zip(sizes, seconds, strict=True)]
+
+    rows = runs("rows", (1, 10, 100, 1000), (5.0, 7.0, 25.0, 205.0))
+    assert performance_page.slope(rows, "rows") == pytest.approx(1.0)
+    squares = runs("tokens", (1, 2, 4), (3.0, 12.0, 48.0))
+    assert performance_page.slope(squares, "tokens") == pytest.approx(2.0)
+    assert performance_page.slope(rows[:2], "rows") is None
+
+
+def test_a_resumed_run_with_other_bytes_is_called_so():
+    run = {"rows": 1_000_000, "parts_before_the_kill": 10, "same_bytes": False}
+    run |= {name: {"cpu_seconds": 2.0} for name in ("whole", "killed", "rest")}
+    text = performance_page.growth_section({"resume": {"runs": [run]}})
+    assert "were NOT those of a run" in " ".join(text.split())
 
 
 def test_long_documents_are_found_and_repaired_as_the_page_says():
