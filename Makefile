@@ -4,11 +4,12 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks results format stamp lock clean
+.PHONY: help book test notebooks pdf results format stamp lock clean
 
 help:
 	@echo "make book        run the notebooks whose inputs changed, build the book, say where to open it"
 	@echo "make test        everything a change must pass: ruff, pytest, notebooks, book, browser"
+	@echo "make pdf         print the book, with its stored outputs, to _build/bedkd.pdf (needs Chromium)"
 	@echo "make notebooks   run the notebooks and store their outputs in notebooks/ (before a commit)"
 	@echo "make results     write results, ledger, comparison, performance and status of the book from the files in results/"
 	@echo "make format      let ruff format and repair"
@@ -48,6 +49,9 @@ test: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python tools/run_notebooks.py --write
+
+pdf: $(READY)
+	$(BIN)/python tools/print_book.py
 
 results: $(READY)
 	$(BIN)/python tools/results_page.py
