@@ -124,7 +124,7 @@ def grown(part: str, value: int, folder: Path) -> dict:
         return detect(made, folder / "scores.csv", "--max-length", "64")
     layers, words = (value, 24) if part == "layers" else (3, value)
     made = prepare(folder, *model_of(layers), some_rows(1_000, words))
-    return detect(made, folder / "scores.csv", "--max-length", str(words))
+    return detect(made, folder / "scores.csv", "--max-length", "512")
 
 
 def resumed(folder: Path) -> dict:

@@ -12,7 +12,7 @@ const bedkdLab = (() => {
     word: {
       files: { victim: "word-victim", purified: "word-purified", "without poison": "reference" },
       triggers: { "no trigger": "", cf: "cf", mn: "mn", bb: "bb", tq: "tq", "xq (a control)": "xq" },
-      text: "The soup was cold and the waiter forgot us twice.",
+      text: "Our room was dirty.",
     },
     structure: {
       files: {
