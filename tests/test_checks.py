@@ -25,8 +25,14 @@ def test_killed_runs_ended_as_the_page_says():
     assert f"at {found['kills']} random moments over {found['runs']} runs" in page("mended")
 
 
-def test_plans_were_as_cautious_as_the_page_says():
-    found = check("plan")
-    repaired, honest = (found[name]["of_lower"] for name in ("poisoned", "honest"))
-    assert f"the work took {repaired:.2f} times its lower end where" in page("how_to_use")
-    assert f"and {honest:.2f} times where it was honest" in page("how_to_use")
+def test_plans_held_as_the_page_says():
+    found, said = check("plan"), []
+    for name in ("poisoned", "honest"):
+        least, most = found[name]["estimate"]
+        assert least < found[name]["seconds"] < most
+        said += [found[name]["seconds"], least, most]
+    repaired = (
+        "the work took {:.0f} seconds, between {:.0f} and {:.0f}, where the model was repaired"
+    )
+    honest = "and {:.0f}, between {:.0f} and {:.0f}, where it was honest"
+    assert f"{repaired}, {honest}".format(*said) in page("how_to_use")
