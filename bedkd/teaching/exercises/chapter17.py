@@ -58,7 +58,11 @@ A batch is a rectangle: as many rows as it has, each as long as the longest of t
 2. A row's length is that of the set; a batch names its rows by their numbers.""",
     toy="positions(np.array([3, 9]), [np.array([0, 1])])",
     wrong=(
-        ("len(batch) * int(lengths[batch].max())", "int(lengths[batch].sum())", "count tokens"),
+        (
+            "len(batch) * int(lengths[batch].max())",
+            "int(lengths[batch].sum())",
+            "count tokens",
+        ),
         ("lengths[batch].max()", "lengths.max()", "its own longest row"),
         ("len(batch) * ", "", "negative control"),
     ),
@@ -122,7 +126,11 @@ Before you write anything faster, work out what it could gain (Amdahl's law).
     toy='speedup({"scan": 60.0, "rest": 40.0}, "scan", 2.0)',
     wrong=(
         ("whole / (whole", "(whole", "negative control"),
-        (" - parts[part] + parts[part] / factor", " / factor", "half of the seconds"),
+        (
+            " - parts[part] + parts[part] / factor",
+            " / factor",
+            "half of the seconds",
+        ),
         ("return whole /", "return 1 / whole *", "the share of the seconds"),
     ),
 )
@@ -181,8 +189,16 @@ One measurement says what something costs here. Several say what it will cost el
 2. Return its slope. The base of the logarithm does not matter, if it is the same for both.""",
     toy="exponent([1, 2, 4], [3.0, 6.0, 12.0])",
     wrong=(
-        ("np.log(sizes), np.log(seconds)", "sizes, np.log(seconds)", "the exponent is 1"),
-        ("np.log(sizes), np.log(seconds)", "np.log(seconds), np.log(sizes)", "does not grow"),
+        (
+            "np.log(sizes), np.log(seconds)",
+            "sizes, np.log(seconds)",
+            "the exponent is 1",
+        ),
+        (
+            "np.log(sizes), np.log(seconds)",
+            "np.log(seconds), np.log(sizes)",
+            "does not grow",
+        ),
         ("1)[0]", "1)[1]", "does not grow"),
     ),
 )
@@ -252,6 +268,10 @@ The cheapest step is the one that is not made.
     wrong=(
         (">= patience", "> patience", "is the last"),
         ("value < values[best]", "value <= values[best]", "equal value"),
-        ("return epoch + 1, best + 1\n", "return epoch + 1, epoch + 1\n", "is the last"),
+        (
+            "return epoch + 1, best + 1\n",
+            "return epoch + 1, epoch + 1\n",
+            "is the last",
+        ),
     ),
 )
