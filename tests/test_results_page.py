@@ -207,10 +207,10 @@ def test_growth_is_the_slope_beyond_what_every_run_takes():
         return [{key: n, "cpu_seconds": s} for n, s in zip(sizes, seconds, strict=True)]
 
     rows = runs("rows", (1, 10, 100, 1000), (5.0, 7.0, 25.0, 205.0))
-    assert performance_page.slope(rows, "rows") == pytest.approx(1.0)
+    assert performance_page.slope(rows, "rows", 5.0) == pytest.approx(1.0)
     squares = runs("tokens", (1, 2, 4), (3.0, 12.0, 48.0))
-    assert performance_page.slope(squares, "tokens") == pytest.approx(2.0)
-    assert performance_page.slope(rows[:2], "rows") is None
+    assert performance_page.slope(squares, "tokens", 0.0) == pytest.approx(2.0)
+    assert performance_page.slope(rows[:2], "rows", 5.0) is None
 
 
 def test_a_resumed_run_with_other_bytes_is_called_so():

@@ -67,8 +67,8 @@ GROWTH = """\
 
 Commands in a process of their own, an untrained model, `--detector dmm --config quick`: the scan
 and a short mapping. Seconds are processor time; memory is what the process holds for itself. The
-slope is that of a line through logarithms: 1 means twice the seconds for twice the size. Of rows,
-what the smallest run took (imports, the mapping) is taken off first.
+slope is that of a line through logarithms: 1 means twice the seconds for twice the size. What a
+thousand rows and the tiny model take, imports above all, is taken off first.
 
 """
 SERIES = {
@@ -188,9 +188,8 @@ def rate_section(record: dict) -> str:
     )
 
 
-def slope(runs: list[dict], key: str) -> float | None:
-    """Exponent of growth of the seconds beyond those of the smallest run's fixed part."""
-    fixed = runs[0]["cpu_seconds"] if key == "rows" else 0.0
+def slope(runs: list[dict], key: str, fixed: float) -> float | None:
+    """Exponent of growth of the seconds beyond ``fixed`` ones."""
     points = [(run[key], run["cpu_seconds"] - fixed) for run in runs]
     points = [(size, seconds) for size, seconds in points if seconds > 0]
     if len(points) < 2:
@@ -201,12 +200,13 @@ def slope(runs: list[dict], key: str) -> float | None:
 def growth_section(found: dict[str, dict]) -> str:
     """Seconds and memory against rows, layers and tokens."""
     text = GROWTH
+    fixed = found["rows"]["runs"][0]["cpu_seconds"] if "rows" in found else 0.0
     for key, (name, what) in SERIES.items():
         if key not in found:
             continue
         runs = found[key]["runs"]
         rows = [[f"{r[key]:,}", f"{r['cpu_seconds']:.0f}", f"{r['peak_mb']:.0f}"] for r in runs]
-        grown = slope(runs, key)
+        grown = slope(runs, key, fixed)
         said = "" if grown is None else f"\nSlope: {grown:.2f}. {found[key]['device']}.\n"
         text += f"**{name.capitalize()}** ({what}).\n\n"
         text += table([name, "CPU s", "MB"], rows) + said + "\n"
