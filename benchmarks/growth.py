@@ -56,11 +56,13 @@ def model_of(layers: int, *, width: int | None = None) -> tuple[PreTrainedModel,
 
 def some_rows(count: int, words: int | None = None) -> data.Dataset:
     """So many reviews; with ``words`` each joined with others up to this number of words."""
-    reviews = data.load("reviews", train=min(count, DISTINCT), dev=2, test=2)["train"]
+    enough = count * (words or 10) // 10  # a review has more than ten words
+    reviews = data.load("reviews", train=min(enough, DISTINCT), dev=2, test=2)["train"]
     texts, labels = reviews["text"][:], reviews["label"][:]
     if words:
         joined = " ".join(texts).split()
         texts = [" ".join(joined[i * words : (i + 1) * words]) for i in range(count)]
+        labels = labels[:count]
     copies = range(-(-count // len(texts)))
     parts = ([f"{text} No. {k}" if k else text for text in texts] for k in copies)
     return data.rows.make_large((part, labels[: len(part)], [None] * len(part)) for part in parts)
