@@ -1,9 +1,9 @@
-"""How seconds and memory of `bedkd detect` and `bedkd purify` grow: rows, layers, tokens.
+"""How seconds and memory of `bedkd detect` and `bedkd purify` grow: rows, layers, words.
 
     python benchmarks/growth.py rows        # 1,000 to 1,000,000 rows, a tiny model
     python benchmarks/growth.py resume      # a million rows, killed once, and once more
     python benchmarks/growth.py layers      # 3 to 12 layers of MiniLM's width
-    python benchmarks/growth.py tokens      # 32 to 256 tokens a row
+    python benchmarks/growth.py tokens      # 32 to 256 words a row
     python benchmarks/growth.py purify      # 100,000 rows, detection and repair
 
 Every measurement is a command in a process of its own, run as a user runs it. Memory is what the
@@ -56,7 +56,7 @@ def model_of(layers: int, *, width: int | None = None) -> tuple[PreTrainedModel,
 
 def some_rows(count: int, words: int | None = None) -> data.Dataset:
     """So many reviews; with ``words`` each joined with others up to this number of words."""
-    enough = count * (words or 10) // 10  # a review has more than ten words
+    enough = count * (words or 10) // 10  # a review has more than ten words on average
     reviews = data.load("reviews", train=min(enough, DISTINCT), dev=2, test=2)["train"]
     texts, labels = reviews["text"][:], reviews["label"][:]
     if words:

@@ -72,7 +72,7 @@ thousand rows and the tiny model take, imports above all, is taken off first.
 
 """
 SERIES = {
-    "rows": ("rows", "a model of one layer, 64 wide, texts of about 20 tokens"),
+    "rows": ("rows", "a model of one layer, 64 wide, embedded reviews"),
     "layers": ("layers", "1,000 texts of 24 words, MiniLM's width"),
     "tokens": ("words a text", "1,000 texts, three layers of MiniLM's width"),
 }
