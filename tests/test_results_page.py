@@ -140,6 +140,17 @@ def test_a_run_on_a_gpu_is_on_the_status_page():
     assert "owed" in status_page.runs([])
 
 
+def test_seconds_of_chapters_are_on_the_status_page():
+    run = {"device": "Some CPU", "cores": 2, "profile": "quick", "date": "2030-01-02 03:04 UTC"}
+    run |= {"whole": 90.0, "chapters": {"02_poisoning": {"seconds": 31.4}}}
+    other = run | {"profile": "full", "chapters": {"01_what": {"seconds": 7.0}}}
+    said = status_page.times([run, other])
+    assert "| 1 what |  | 7 |\n| 2 poisoning | 31 |  |" in said
+    assert "1. quick profile, Some CPU, 2 cores, 2030-01-02: 1.5 minutes for all" in said
+    assert "owed" in status_page.runs([run])
+    assert "Not timed yet" in status_page.times([])
+
+
 def planted(asr, racc, seconds):
     """A defended cell as far as the comparison reads it; floor 10 %, ceiling 90 %."""
     shares = {"asr": asr, "asr_floor": 0.1, "racc": racc, "racc_ceiling": 0.9}

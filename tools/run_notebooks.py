@@ -2,7 +2,8 @@
 
 A chapter runs again when its code cells, the library, the pinned environment, the committed results
 or the profile changed; an edit of its prose does not count. The notebooks in the reader's tree stay
-as they are, unless ``--write`` asks for the outputs to be stored in them.
+as they are, unless ``--write`` asks for the outputs to be stored in them. ``--time`` runs them all
+and writes the seconds of each to ``results/status/``, for the page *Status*.
 """
 
 from __future__ import annotations
@@ -121,6 +122,19 @@ def run_all(paths: list[Path], keys: dict[Path, str]) -> None:
                 sys.exit(job.result())
 
 
+def keep_times(paths: list[Path], whole: float) -> None:
+    """Write the seconds of each chapter, side by side as ``run_all`` ran them, and of the whole."""
+    from bedkd import report  # takes seconds to import, and only this needs it
+    from bedkd.files import write_json
+    from bedkd.training.runtime import device
+
+    made = report.provenance("python tools/run_notebooks.py --time", seed=0)
+    seconds = {path.stem: {"seconds": kept_outputs(path)["seconds"]} for path in paths}
+    record = {"profile": profile(), "cores": os.cpu_count(), "chapters": seconds}
+    name = f"chapters-{profile()}-{device().type}.json"
+    write_json({**made, **record, "whole": round(whole, 1)}, ROOT / "results" / "status" / name)
+
+
 def write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -141,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all chapters")
     parser.add_argument("--write", action="store_true", help="store the outputs in notebooks/")
+    parser.add_argument("--time", action="store_true", help="run all, and keep the seconds of each")
     options = parser.parse_args()
     if options.write and profile() != "quick":
         sys.exit("the notebooks are committed with the outputs of the quick profile only")
@@ -154,13 +169,16 @@ def main() -> None:
     stale = []
     for path in paths:
         kept = kept_outputs(path)
-        if kept is not None and kept["key"] == wanted[path]:
+        if kept is not None and kept["key"] == wanted[path] and not options.time:
             print(f"{path.name}: unchanged, not run again")
         else:
             stale.append(path)
+    started = time.monotonic()
     if stale:
         shared_models.train(profile())
         run_all(stale, wanted)
+    if options.time:
+        keep_times(paths, time.monotonic() - started)
     if options.write:
         for path in paths:
             merged = merge(read(path), kept_outputs(path))

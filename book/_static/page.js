@@ -2,19 +2,12 @@
 "use strict";
 
 (() => {
-  // On a phone a wide figure would shrink until its labels cannot be read; it scrolls instead.
-  for (const image of document.querySelectorAll("article .cell_output img")) {
-    const check = () => image.naturalWidth > 760 && image.parentElement.classList.add("bedkd-wide");
-    if (image.complete) check();
-    else image.addEventListener("load", check);
-  }
-
   // Sphinx calls the bibliography a list, and its entries something else than list items.
   for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role");
 
   // What scrolls sideways can be reached with the keyboard.
   function reachable() {
-    const boxes = "article :is(pre, div.math, table, .bedkd-wide, .bedkd-scroll), .bd-sidebar-primary, .bd-sidebar-secondary";
+    const boxes = "article :is(pre, div.math, table, figure, .cell_output .output, .bedkd-scroll), .bd-sidebar-primary, .bd-sidebar-secondary";
     for (const box of document.querySelectorAll(boxes)) {
       const overflows = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
       if (overflows) box.setAttribute("tabindex", "0");

@@ -171,3 +171,14 @@ def test_page_is_no_wider_than_the_screen(browser, opened, width):
     excess, elements = browser.execute_script(script)
     assert excess <= 1, elements
     assert elements == []
+
+
+def test_labels_of_figures_can_be_read_on_a_phone(browser, opened):
+    """They are drawn for a desktop's column; 0.6 of that leaves letters of ten pixels."""
+    set_width(browser, 390)
+    script = """
+        return [...document.querySelectorAll('article .cell_output img')]
+            .map(e => [e.getBoundingClientRect().width / e.naturalWidth, e.alt])
+            .filter(([scale]) => scale < 0.6);
+    """
+    assert browser.execute_script(script) == []
