@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -16,7 +18,7 @@ from bedkd.errors import InputError
 from bedkd.models import fingerprint, max_length
 from bedkd.training.batches import EncodedTexts, check_labels, encode
 from bedkd.training.embed import embed
-from bedkd.training.predict import predict
+from bedkd.training.predict import Prediction, predict
 from bedkd.training.runtime import on_device
 
 # Fewer trusted rows of a class cannot be divided into three parts.
@@ -274,6 +276,30 @@ class Case:
         if len(part) == len(self.untrusted):
             return self.encoded_untrusted
         return self.encoded(self.untrusted.select(part), "the untrusted set")
+
+    def ask(
+        self, models: Iterable[PreTrainedModel], part: np.ndarray, **bar: Any
+    ) -> list[Prediction]:
+        """What models say of a part of :attr:`scans`, which is read once. The suspect model's
+        answers are kept, because detection and outcome need the same.
+
+        Args:
+            bar: progress and description, see :func:`bedkd.training.predict.predict`.
+        """
+        found, rows, start = [], None, int(part[0])
+        for model in models:
+            kept = self._answers.get(start) if model is self.suspect else None
+            if kept is None:
+                rows = rows or self.read(part)
+                kept = predict(model, rows, **bar)
+            if model is self.suspect:
+                self._answers[start] = kept
+            found.append(kept)
+        return found
+
+    @cached_property
+    def _answers(self) -> dict[int, Prediction]:
+        return {}
 
     def encoded(self, rows: Dataset, what: str) -> EncodedTexts:
         """Rows as the model reads them.

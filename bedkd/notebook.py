@@ -44,7 +44,7 @@ def setup(profile: str = "quick", *, minutes_quick: float, minutes_full: float |
     if chosen not in PROFILES:
         raise InputError(f"profile {chosen!r}: use one of {', '.join(PROFILES)} (BEDKD_PROFILE)")
     os.environ["BEDKD_PROFILE"] = chosen
-    _quieten()
+    quieten()
     plotting.use_style()
 
     device = accelerator_device().type
@@ -90,7 +90,8 @@ def check(statement: str, holds: bool) -> None:
         raise AssertionError(f"{message} (Changed something? Then go on with the next cell.)")
 
 
-def _quieten() -> None:
+def quieten() -> None:
+    """Turn off progress bars and warnings of the Hugging Face libraries."""
     datasets.disable_progress_bars()
     huggingface_hub.utils.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()

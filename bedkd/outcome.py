@@ -127,21 +127,26 @@ def compare(case: Case, detection: Detection, repaired: Repaired) -> Outcome:
         rows = np.flatnonzero(detection.flagged)
     given, expected = case.labels[rows], None
     if len(rows):
-        expected = float((soft_labels(case, detection, rows).argmax(axis=1) == given).mean())
+        supported = repaired.supported
+        if supported is None:
+            supported = soft_labels(case, detection, rows).argmax(axis=1)
+        expected = float((supported == given).mean())
 
     guard = case.encoded(case.divided.held_out, "the held-out trusted set")
     everything = case.encoded(case.divided.all, "the trusted set")
+    models = case.suspect, repaired.model
+    parts = zip(*(case.ask(models, part) for part in case.scans), strict=True)
+    said = [np.concatenate([answers.labels for answers in of_one]) for of_one in parts]
 
-    def answers(model: PreTrainedModel) -> tuple[Share, Share, np.ndarray, np.ndarray]:
-        said = np.concatenate([predict(model, case.read(part)).labels for part in case.scans])
+    def judged(model: PreTrainedModel, labels: np.ndarray) -> tuple[Share, Share, np.ndarray]:
         return (
             cacc(predict(model, guard).labels, guard.labels),
-            Share.of(said[rows] == given),
-            said[~detection.flagged],
+            Share.of(labels[rows] == given),
             predict(model, everything).labels,
         )
 
-    before, after = answers(case.suspect), answers(repaired.model)
+    before, after = map(judged, models, said)
+    kept = ~detection.flagged
     return Outcome(
         accuracy_before=before[0],
         accuracy_after=after[0],
@@ -149,8 +154,8 @@ def compare(case: Case, detection: Detection, repaired: Repaired) -> Outcome:
         given_after=after[1],
         held_out=bool(len(repaired.held_out)),
         expected_rate=expected,
-        agreement=Share.of(before[2] == after[2]),
-        agreement_trusted=Share.of(before[3] == after[3]),
+        agreement=Share.of(said[0][kept] == said[1][kept]),
+        agreement_trusted=Share.of(before[2] == after[2]),
         planted=plant(case, repaired.model, suspected_words(case, detection), given),
     )
 

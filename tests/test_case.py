@@ -1,5 +1,7 @@
 """What the defender holds."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,21 @@ def test_too_few_trusted_rows_are_refused(toy, bert, tokenizer):
         _ = Case(bert, tokenizer, one_class, one_class).divided
     with pytest.raises(InputError, match="tune=0"):
         Parts(tune=0)
+
+
+def test_only_the_suspect_model_is_asked_once(toy, bert, tokenizer, monkeypatch):
+    case, asked = Case(bert, tokenizer, toy.rows(40), toy.rows(20, 2)), []
+
+    def predict(model, rows, **_):
+        asked.append((model, len(rows)))
+        return f"answer {len(asked)}"
+
+    monkeypatch.setattr("bedkd.case.predict", predict)
+    first, second = np.arange(12), np.arange(12, 20)  # of a set that is read in two parts
+    other = copy.deepcopy(bert)
+    said = [case.ask((bert, other), part) for part in (first, second, first)]
+    assert asked == [(bert, 12), (other, 12), (bert, 8), (other, 8), (other, 12)]
+    assert said == [[f"answer {k}" for k in pair] for pair in ((1, 2), (3, 4), (1, 5))]
 
 
 def test_only_text_and_label_are_kept(toy, bert, tokenizer):

@@ -30,7 +30,13 @@ RESULT = ROOT / "results" / "checks"
 CHAPTERS = (1, 3, 6)
 RESOLUTION = {"oldest": "lowest-direct", "newest": "highest"}
 # Read at the start of every process: the setup cell asks for this module.
-IN_COLAB = "import sys, types\nsys.modules['google.colab'] = types.ModuleType('google.colab')\n"
+IN_COLAB = """
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
+
+sys.modules["google.colab"] = module_from_spec(ModuleSpec("google.colab", None))
+"""
 RUN = """
 import sys
 import nbformat

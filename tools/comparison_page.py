@@ -44,7 +44,9 @@ A rival with poor settings makes any defence look good. One to three settings of
 learning rate, its passes or the share it prunes or mixes, were tried on one victim: the embedded
 reviews with rare words, which are in no table of this page. Kept was the one after which flagged
 rows got their given label least often, which a defender can see; test rows and poison flags played
-no part. Accuracy on held-out trusted rows was looked at, too, but `headprune` kept its paper's
+no part. (Too seldom is as bad as too often, see [Removed or
+inverted?](../notebooks/08_removed_or_inverted.ipynb): the rule may favour a repair that inverts.)
+Accuracy on held-out trusted rows was looked at, too, but `headprune` kept its paper's
 threshold although it fell. `nad`, `fineprune` and `headprune` had no learning rate as high as the
 one that `finetune` ended with. `presumed-clean` was chosen among six settings of its loss,
 learning rate and passes in the same way, by flagged rows that it had not used, but on SST-2 with

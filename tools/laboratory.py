@@ -45,7 +45,7 @@ def run_cells(number: str) -> dict:
     """What the chapter's names stand for after these cells."""
     from bedkd import notebook, plotting
 
-    notebook._quieten()
+    notebook.quieten()
     plotting.use_style()
     names = {"PROFILE": "quick", "notebook": notebook, "__name__": f"chapter{number}"}
     for source in cells(number):

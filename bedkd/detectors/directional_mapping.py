@@ -30,7 +30,6 @@ from bedkd.detectors.base import (
 )
 from bedkd.errors import InputError
 from bedkd.run import Run
-from bedkd.training.batches import EncodedTexts
 from bedkd.training.loop import Trainer
 from bedkd.training.objectives import DistillationLoss
 from bedkd.training.predict import Prediction, predict
@@ -194,24 +193,22 @@ class DirectionalMapping:
         """Fit the student and compare it with the suspect model on all rows."""
         student, history = self.fit(case, run)
 
-        def scan(name: str, read: Callable[[], EncodedTexts], where: str = "") -> dict:
+        models = case.suspect, student
+
+        def scan(name: str, labels: np.ndarray, ask: Callable[[], list[Prediction]]) -> dict:
             """Scores of some rows, kept as soon as they are there."""
             if (saved := run.load(f"scan-{name}")) is None:
-                rows, bar = read(), run.progress and name != "null"
-                models = {"suspect model": case.suspect, "mapping student": student}
-                answers = [
-                    predict(model, rows, progress=bar, description=f"{who}{where}")
-                    for who, model in models.items()
-                ]
-                saved = asdict(compare(*answers, rows.labels))
+                saved = asdict(compare(*ask(), labels))
                 run.save(f"scan-{name}", lambda: saved)
             return saved
 
-        null = scan("null", lambda: case.encoded(_unseen(case), "the held-out trusted set"))
+        rows = case.encoded(_unseen(case), "the held-out trusted set")
+        null = scan("null", rows.labels, lambda: [predict(model, rows) for model in models])
         found, parts = [], case.scans
         for k, part in enumerate(parts, start=1):
             where = f", part {k} of {len(parts)}" if len(parts) > 1 else ""
-            found.append(scan(str(k), partial(case.read, part), where))
+            bar = {"progress": run.progress, "description": f"scan{where}"}
+            found.append(scan(str(k), case.labels[part], partial(case.ask, models, part, **bar)))
         merged = {name: np.concatenate([part[name] for part in found]) for name in null}
         return Mapped(student, history, Scores(**null), Scores(**merged))
 

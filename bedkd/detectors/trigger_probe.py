@@ -202,7 +202,7 @@ class TriggerProbe:
         """Probe rows in random order: the probe as a detector of its own."""
         if missing := self.missing(case):
             return Detection.undecided(case, missing)
-        said = [predict(case.suspect, case.read(part)).labels for part in case.scans]
+        said = [case.ask([case.suspect], part)[0].labels for part in case.scans]
         eligible = np.concatenate(said) == case.labels
         trusted = np.zeros(len(case.divided.all))
         found, details = self.confirm(

@@ -23,6 +23,8 @@ class Repaired:
         rows: indices of the untrusted rows that the repair used as poisoned ones.
         details: the method's own figures, as JSON; shown in the report.
         held_out: those of ``rows`` that it did not train on, on which the repair can be judged.
+        supported: labels that the content of these supports, where the repair has worked them out
+            (:func:`bedkd.repairs.soft_labels.soft_labels`); otherwise the outcome does.
     """
 
     model: PreTrainedModel
@@ -30,6 +32,7 @@ class Repaired:
     rows: np.ndarray = field(default_factory=lambda: np.empty(0, int))
     details: dict = field(default_factory=dict)
     held_out: np.ndarray = field(default_factory=lambda: np.empty(0, int))
+    supported: np.ndarray | None = None
 
 
 class Repair(Protocol):

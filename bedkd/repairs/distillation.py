@@ -191,7 +191,8 @@ class AdversarialDistillation:
         if stopping.reason == PLATEAU:
             student.load_state_dict(stopping.mean_weights(), strict=False)
         details = {"stopped": stopping.reason or MAX_CYCLES, "held_out_flagged": work.n_held_out}
-        return Repaired(student, history, rows, details, work.held_out)
+        supported = work.expected if work.n_held_out else None
+        return Repaired(student, history, rows, details, work.held_out, supported)
 
 
 def presumed_clean(case: Case, detection: Detection, most: int) -> np.ndarray:

@@ -126,6 +126,17 @@ def test_relabelling_teaches_flagged_rows_their_soft_labels(
     assert [found.history[-1]["expected_rate"] for found in (mild, hard)] == [1, 0]
 
 
+def test_what_content_supports_is_said_of_the_rows_held_out(victim, tokenizer, parts, monkeypatch):
+    planted = np.eye(2)[np.arange(len(parts[1])) % 2]
+    monkeypatch.setattr("bedkd.repairs.distillation.soft_labels", lambda _, __, rows: planted[rows])
+    config = replace(REPAIR, cycles=1, punish="relabel", stop_margin=0.05)
+    made = distil(victim, tokenizer, *parts, config)
+    assert len(made.held_out)
+    assert made.supported.tolist() == (made.held_out % 2).tolist()
+    for other in (replace(config, stop_margin=None), replace(config, punish="none")):
+        assert distil(victim, tokenizer, *parts, other).supported is None
+
+
 def test_every_flagged_row_gets_its_own_new_label(victim, tokenizer, parts, monkeypatch):
     trusted, suspects, held_out = parts
     wanted = np.arange(len(suspects)) % 2
