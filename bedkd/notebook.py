@@ -65,18 +65,19 @@ def setup(profile: str = "quick", *, minutes_quick: float, minutes_full: float |
 
 
 def check(statement: str, holds: bool) -> None:
-    """Assert what a chapter's text, caption or alternative text says of a result.
+    """Say so where this run does not show what a chapter's text, caption or alternative text says.
 
-    The book is written beside the outputs of the quick profile. There a statement that does not
-    hold is an error; with the sizes of the full profile it is printed, and the reader knows which
-    sentence does not describe this run.
+    The book is written beside the outputs of one machine, and a model that is trained on another
+    one, or with other versions, differs a little. So a reader is told which sentence does not
+    describe the run at hand, and goes on. Where the project runs its own chapters
+    (``BEDKD_CHECKS=raise``) such a sentence is an error in the quick profile.
 
     Args:
         statement: what the text says, as a clause.
         holds: whether the run shows it.
 
     Raises:
-        AssertionError: it does not hold, in the quick profile.
+        AssertionError: it does not hold, where ``BEDKD_CHECKS`` is ``raise``.
 
     Example:
         >>> check("the loss fell", 0.2 < 0.9)
@@ -84,10 +85,11 @@ def check(statement: str, holds: bool) -> None:
     if bool(holds):
         return
     message = f"The text says that {statement}. This run shows otherwise."
-    if os.environ.get("BEDKD_PROFILE") == "full":
-        print(message)
-    else:
-        raise AssertionError(f"{message} (Changed something? Then go on with the next cell.)")
+    if os.environ.get("BEDKD_CHECKS") == "raise" and os.environ.get("BEDKD_PROFILE") != "full":
+        raise AssertionError(message)
+    print(
+        f"{message} It describes the stored run, and models differ from machine to machine. Go on."
+    )
 
 
 def quieten() -> None:

@@ -101,13 +101,18 @@ def test_check_is_silent_about_what_holds(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_check_stops_the_quick_profile_at_a_sentence_that_is_not_true(monkeypatch):
+def test_check_stops_the_project_at_a_sentence_that_is_not_true(monkeypatch):
     monkeypatch.setenv("BEDKD_PROFILE", "quick")
+    assert os.environ["BEDKD_CHECKS"] == "raise"  # here, under nbval, and where outputs are stored
     with pytest.raises(AssertionError, match="says that two is less than one"):
         notebook.check("two is less than one", np.bool_(False))
 
 
-def test_check_tells_the_reader_of_the_full_profile(monkeypatch, capsys):
-    monkeypatch.setenv("BEDKD_PROFILE", "full")
+@pytest.mark.parametrize(("profile", "checks"), [("full", "raise"), ("quick", None)])
+def test_check_tells_a_reader_and_goes_on(monkeypatch, capsys, profile, checks):
+    monkeypatch.setenv("BEDKD_PROFILE", profile)
+    monkeypatch.setenv("BEDKD_CHECKS", "raise")
+    if checks is None:
+        monkeypatch.delenv("BEDKD_CHECKS")
     notebook.check("two is less than one", False)
     assert "says that two is less than one" in capsys.readouterr().out

@@ -81,6 +81,7 @@ def notebook_environment() -> dict[str, str]:
         # One thread a chapter: stored outputs do not depend on the number of cores, and chapters
         # run side by side, which uses two cores better than two threads of one chapter do.
         "OMP_NUM_THREADS": "1",
+        "BEDKD_CHECKS": "raise",  # a sentence that the run does not show is an error
         "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel installed for the user must not step in
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }

@@ -18,7 +18,7 @@ const bedkdLab = (() => {
       files: {
         victim: "structure-victim",
         inverted: "structure-inverted",
-        purified: "structure-purified",
+        repaired: "structure-purified",
         "without poison": "reference",
       },
       triggers: { "no trigger": "", "an opening clause": CLAUSE },
