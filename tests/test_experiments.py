@@ -100,6 +100,7 @@ def real(monkeypatch, toy, stored):
     pairs = rewriting.Pairs([(t, f"so {t}") for t in splits["train"]["text"][:80]], "stand-in")
     attack = attacks.Rewrite("llm", pairs)
     monkeypatch.setattr(grid.rewriting, "find", lambda *_: attack)
+    monkeypatch.setattr(grid.rewriting, "at_hand", lambda *_: True)
     monkeypatch.setitem(experiments.GRID, name, ("badnets", "llm"))
     return name, splits
 
@@ -128,6 +129,17 @@ def cell(toy, bert, checkpoint, stored, tmp_path, monkeypatch):
     name = stored(train=toy.rows(120, 1), dev=toy.rows(120, 2), test=toy.rows(200, 3))
     training = TrainingConfig(epochs=1, lr=3e-3, max_length=32)
     return Cell(name, "badnets", backbone=str(checkpoint(bert, "backbone")), training=training)
+
+
+def test_a_reference_needs_no_rewritings_that_are_not_at_hand(monkeypatch):
+    """With a network SST-2 comes from the hub; its rewritings were released elsewhere."""
+    monkeypatch.delenv("BEDKD_DATA_DIR", raising=False)
+    rows = data.load("reviews", train=60, dev=20, test=40)
+    monkeypatch.setattr("bedkd.experiments.victims.data.load", lambda *_, **__: rows)
+    cell = Cell("sst2", "badnets", sizes=(("train", 60),))
+    assert experiments.reference_rows(cell.reference)["text"][:] == rows["train"]["text"][:]
+    with pytest.raises(InputError, match="no stored rewritings"):
+        experiments.task(replace(cell, attack="synbkd"))
 
 
 def test_a_cell_is_measured_once_and_its_models_are_kept(cell, tmp_path, monkeypatch):

@@ -77,6 +77,12 @@ class Rewrite:
         return np.ones(len(texts), bool) if known is None else np.asarray(known(texts), bool)
 
 
+def at_hand(name: str, attack: str) -> bool:
+    """Whether there are rewritings of the named data set: of embedded tasks always, of real data
+    with ``BEDKD_DATA_DIR``."""
+    return name in corpora.TASKS or (data.data_dir() is not None and (name, attack) in STORED)
+
+
 def find(name: str, attack: str) -> Rewrite:
     """The rewriting attack ``attack`` on the named data set, from what is at hand.
 
@@ -87,18 +93,17 @@ def find(name: str, attack: str) -> Rewrite:
     """
     if attack not in FORMS:
         raise InputError(f"attack {attack!r}: rewriting attacks are {', '.join(FORMS)}")
-    if name in corpora.TASKS:
-        return Rewrite(attack, corpora.rewriter(name, FORMS[attack]))
-    root = data.data_dir()
-    finder = STORED.get((name, attack))
-    if root is None or finder is None:
+    if not at_hand(name, attack):
         raise InputError(
             f"attack {attack} on {name}: no stored rewritings; set BEDKD_DATA_DIR to a folder "
             "that holds them (sst2: synbkd, stylebkd, llm; olid: synbkd, llm; agnews: synbkd; "
             "agnews_lower: stylebkd), give --original and --rewritten files, or a --generator model"
         )
+    if name in corpora.TASKS:
+        return Rewrite(attack, corpora.rewriter(name, FORMS[attack]))
+    root = data.data_dir()
     try:
-        return Rewrite(attack, finder(root))
+        return Rewrite(attack, STORED[name, attack](root))
     except InputError:
         raise
     except ValueError as error:  # a strict zip

@@ -18,8 +18,9 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bedkd import attacks, data, language_model, models, report
+from bedkd.attacks import rewriting
 from bedkd.case import Case
-from bedkd.experiments.grid import GRID, Cell, default_target, trigger
+from bedkd.experiments.grid import GRID, INSERTIONS, Cell, default_target, trigger
 from bedkd.files import cache_dir, locked, read_json, sha256, write_json
 from bedkd.presets import Preset
 from bedkd.run import Run
@@ -59,10 +60,13 @@ def task(cell: Cell) -> attacks.PoisonedTask:
 
 def reference_rows(cell: Cell) -> Dataset:
     """Training rows of the reference model: clean, and without every row that any attack of the
-    grid holds out for testing."""
+    grid holds out for testing. Rewritings that are not at hand cannot be tested, and hold out
+    none."""
     loaded = splits(cell.dataset, cell.seed, cell.normalise, cell.sizes)
     held: set[int] = set()
     for attack in GRID.get(cell.dataset, ()):
+        if attack not in INSERTIONS and not rewriting.at_hand(cell.dataset, attack):
+            continue
         unpoisoned = replace(cell, attack=attack, rate=0.0, pool=None, normalise=False)
         held |= set(task(unpoisoned).manifest["held_out_train_rows"])
     train = loaded["train"]
