@@ -151,6 +151,19 @@ def test_seconds_of_chapters_are_on_the_status_page():
     assert "Not timed yet" in status_page.times([])
 
 
+def test_clean_environments_are_on_the_status_page():
+    chapters = {
+        "01": {"passed": True, "says": ["quick profile on cpu", "2 sentences do not fit"]},
+        "02": {"passed": False, "says": []},
+    }
+    versions = {"torch": "2.6.0", "transformers": "5.0.0"}
+    colab = {"set": "oldest", "installed_from": "whl", "versions": versions, "chapters": chapters}
+    full = {"chapters": {"01": {"problem": None, "sentences_that_do_not_fit": 3}}}
+    said = status_page.elsewhere([colab, full])
+    line = "| oldest, from a whl: torch 2.6.0, transformers 5.0.0 | 1 of 2 | 2 |"
+    assert f"{line}\n| full profile, stand-ins | 1 of 1 | 3 |" in said
+
+
 def planted(asr, racc, seconds):
     """A defended cell as far as the comparison reads it; floor 10 %, ceiling 90 %."""
     shares = {"asr": asr, "asr_floor": 0.1, "racc": racc, "racc_ceiling": 0.9}

@@ -1,5 +1,5 @@
-"""Write the last parts of ``book/status.md``, runs on GPUs and seconds of each chapter, from
-``results/status/*.json``.
+"""Write the last parts of ``book/status.md``: runs on GPUs and seconds of each chapter from
+``results/status/*.json``, clean environments and the full profile from ``results/checks/*.json``.
 
 ``--check`` writes nothing and fails if the page is not what the results say.
 """
@@ -18,6 +18,14 @@ HEADING = "## Runs on a GPU\n\n"
 NONE = "None yet: the run is owed.\n"
 HEADER = ["what", "seconds", "figures within their tolerance"]
 TIMES = "\n## Seconds of each chapter\n\n"
+ELSEWHERE = "\n## In clean environments, as in Colab\n\n"
+ABOUT = """Each chapter in an environment of its own, bedkd installed over it without dependencies
+by the chapter's own setup cell, in a folder with nothing else (`tools/colab.py`); and the full
+profile without a network, its names on the hub pointed at local files and a small untrained model
+(`tools/full_profile.py`; chapters that are the same in both profiles are not run again). A *sentence
+that does not fit* is one that a check beside it could not confirm on that run.
+
+"""
 
 
 def runs(records: list[dict]) -> str:
@@ -58,12 +66,40 @@ def _run(record: dict) -> str:
     return title + table(HEADER, lines)
 
 
+def elsewhere(records: list[dict]) -> str:
+    """What ``tools/colab.py`` and ``tools/full_profile.py`` wrote, as Markdown."""
+    lines = []
+    for record in records:
+        of, found = record.get("versions"), record["chapters"].values()
+        what = "full profile, stand-ins"
+        if of:
+            what = f"{record['set']}, from a {record['installed_from']}: torch {of['torch']}, "
+            what += f"transformers {of['transformers']}"
+        ran = sum(c["passed"] if of else c["problem"] is None for c in found)
+        unfit = sum(
+            int(c["says"][-1].split()[0]) if of else c["sentences_that_do_not_fit"]
+            for c in found
+            if c.get("passed", True)
+        )
+        lines.append([what, f"{ran} of {len(found)}", str(unfit)])
+    header = ["environment", "chapters that ran to the end", "sentences that do not fit"]
+    return ABOUT + table(header, lines)
+
+
 def page() -> str:
-    """The whole page as Markdown: its prose as it stands, runs and times."""
+    """The whole page as Markdown: its prose as it stands, and what was run."""
     prose, _, _ = PAGE.read_text(encoding="utf-8").partition(HEADING)
-    files = sorted((ROOT / "results" / "status").glob("*.json"))
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    return prose + HEADING + runs(records) + TIMES + times(records)
+    ran, checked = (
+        read("status/*.json"),
+        [*read("checks/colab-*.json"), *read("checks/full-*.json")],
+    )
+    return prose + HEADING + runs(ran) + TIMES + times(ran) + ELSEWHERE + elsewhere(checked)
+
+
+def read(pattern: str) -> list[dict]:
+    """Result files by name."""
+    files = sorted((ROOT / "results").glob(pattern))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
 
 if __name__ == "__main__":
