@@ -22,8 +22,8 @@ ELSEWHERE = "\n## In clean environments, as in Colab\n\n"
 ABOUT = """Each chapter in an environment of its own, bedkd installed over it without dependencies
 by the chapter's own setup cell, in a folder with nothing else (`tools/colab.py`); and the full
 profile without a network, its names on the hub pointed at local files and a small untrained model
-(`tools/full_profile.py`; chapters that are the same in both profiles are not run again). A *sentence
-that does not fit* is one that a check beside it could not confirm on that run.
+(`tools/full_profile.py`; chapters that are the same in both profiles are not run again). A
+*sentence that does not fit* is one that a check beside it could not confirm on that run.
 
 """
 
