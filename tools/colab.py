@@ -157,13 +157,13 @@ def main() -> None:
     made, found = provenance(command, seed=0, backbone="minilm"), {}
     if target.is_file():
         kept = read_json(target)
-        if kept["provenance"]["code"]["source"] == made["code"]["source"]:
+        if kept["code"]["source"] == made["code"]["source"]:
             found = kept["chapters"]
     record = {
+        **made,
         "set": options.set,
         "installed_from": upload.suffix.lstrip("."),
         "victims_from_cache": cached,
-        "provenance": made,
     }
     for path in chapters():
         if int(path.name[:2]) in options.chapters:

@@ -33,6 +33,8 @@ from bedkd.report import provenance
 
 WORK = ROOT / "_build" / "full-profile"
 RESULT = ROOT / "results" / "checks" / "full-profile.json"
+# Chapters whose cells follow the profile; the others are the same in both.
+FOLLOWING = (1, 3, 4, 5, 6, 9)
 BERT = "google-bert/bert-base-uncased"
 STAND_INS = {"sst2": "reviews", "olid": "chat", "agnews": "topics"}
 # Names of the hub's splits and text columns, and splits whose labels are hidden there.
@@ -149,7 +151,7 @@ def run(path, before: str) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--chapters", type=int, nargs="+", default=None)
+    parser.add_argument("--chapters", type=int, nargs="+", default=FOLLOWING)
     wanted = parser.parse_args().chapters
     shutil.rmtree(WORK, ignore_errors=True)
     small_bert()
@@ -168,15 +170,15 @@ def main() -> None:
     victims = grid(before)
     print(*victims, sep="\n", flush=True)
     for path in chapters():
-        if wanted is None or int(path.name[:2]) in wanted:
+        if int(path.name[:2]) in wanted:
             found[path.name] = run(path, before)
             problem = found[path.name]["problem"]
             print(path.name, found[path.name]["seconds"], "s", problem or "", flush=True)
     record = {
+        **provenance("python tools/full_profile.py", seed=0, backbone="stand-in"),
         "chapters": found,
         "victims": victims,
         "asked_of_the_hub": sorted(set(asked.read_text(encoding="utf-8").splitlines())),
-        "provenance": provenance("python tools/full_profile.py", seed=0, backbone="stand-in"),
     }
     write_json(record, RESULT)
     sys.exit(any(chapter["problem"] for chapter in found.values()))

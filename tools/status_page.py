@@ -70,17 +70,16 @@ def elsewhere(records: list[dict]) -> str:
     """What ``tools/colab.py`` and ``tools/full_profile.py`` wrote, as Markdown."""
     lines = []
     for record in records:
-        of, found = record.get("versions"), record["chapters"].values()
-        what = "full profile, stand-ins"
-        if of:
+        found, what = record["chapters"].values(), "full profile, stand-ins"
+        if "set" in record:
+            of = record["versions"]
             what = f"{record['set']}, from a {record['installed_from']}: torch {of['torch']}, "
             what += f"transformers {of['transformers']}"
-        ran = sum(c["passed"] if of else c["problem"] is None for c in found)
-        unfit = sum(
-            int(c["says"][-1].split()[0]) if of else c["sentences_that_do_not_fit"]
-            for c in found
-            if c.get("passed", True)
-        )
+            ran = sum(chapter["passed"] for chapter in found)
+            unfit = sum(int(c["says"][-1].split()[0]) for c in found if c["passed"])
+        else:
+            ran = sum(chapter["problem"] is None for chapter in found)
+            unfit = sum(chapter["sentences_that_do_not_fit"] for chapter in found)
         lines.append([what, f"{ran} of {len(found)}", str(unfit)])
     header = ["environment", "chapters that ran to the end", "sentences that do not fit"]
     return ABOUT + table(header, lines)
