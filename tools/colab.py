@@ -85,9 +85,9 @@ def environment(name: str) -> Path:
     return python
 
 
-def packed(as_zip: bool) -> Path:
+def packed(name: str, as_zip: bool) -> Path:
     """The file that a reader would upload."""
-    made = WORK / "upload"
+    made = WORK / f"upload-{name}"
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     if as_zip:
@@ -100,7 +100,7 @@ def packed(as_zip: bool) -> Path:
 
 def run(python: Path, path: Path, upload: Path) -> dict:
     """Run one chapter in a folder that holds nothing else than the uploaded file."""
-    here = WORK / "content"
+    here = WORK / f"content-{python.parts[-3]}"
     shutil.rmtree(here, ignore_errors=True)
     here.mkdir(parents=True)
     shutil.copy(path, here)
@@ -149,7 +149,7 @@ def main() -> None:
     if options.renew:
         renew(options.set)
         return
-    python, upload = environment(options.set), packed(options.zip)
+    python, upload = environment(options.set), packed(options.set, options.zip)
     # Victims that were there before were trained elsewhere.
     cached = sorted(path.name for path in (WORK / "cache" / options.set / "models").glob("*"))
     command = f"python tools/colab.py {options.set}{' --zip' * options.zip}"
