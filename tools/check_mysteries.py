@@ -5,7 +5,7 @@ own test rows, and given to ``purify`` as a learner would.
 
 Writes ``results/checks/mysteries.json``: seconds of training by number, and everything else by
 what was done to the model, in alphabetical order, so that the file does not say which is which.
-It has not been run to its end yet; finished mysteries are not judged again.
+Finished mysteries are not judged again.
 """
 
 from __future__ import annotations
