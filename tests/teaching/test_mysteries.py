@@ -142,9 +142,13 @@ def test_remarks_say_what_is_missing_and_not_what_it_is(made):
         return found.said
 
     assert said(None)["trigger"] == "missing"
-    assert said("soup")["trigger"] == "0 of your 1 words belong to it; look elsewhere"
-    assert said([word, "soup"])["trigger"] == "1 of your 2 words belongs to it"
-    assert said("soup")["repair"] == "measured when the trigger is named"
+    nothing = "none of what you gave (words: 2) was planted; is it a word at all?"
+    assert said("hot soup")["trigger"] == nothing
+    assert said("style")["trigger"] == "not this form"
+    extra = "1 of your 2 words belongs to it; the rest does not"
+    assert said([word, "soup"])["trigger"] == extra
+    without = "measured when the trigger is named; no repaired model was handed in"
+    assert said("soup")["repair"] == without
     assert said(word.upper() + "!")["repair"] == "missing"
     assert said(word, "inverted")["target"] == "marked when the verdict is right"
 

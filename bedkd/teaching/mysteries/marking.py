@@ -16,6 +16,7 @@ from bedkd.teaching.mysteries import sealing
 VERDICTS = ("honest", "backdoored", "inverted")
 PARTS = ("verdict", "target", "trigger", "repair")
 FULL = len(PARTS)
+FORMS = ("syntax", "style")  # triggers that are no word
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def mark(sealed: dict, answer: dict, model: PreTrainedModel | None, folder: Path
     said |= {"trigger": told} if told else {}
     tests = sealing.open_tests(sealed, answer["trigger"])
     if tests is None:
-        right["repair"], said["repair"] = False, "measured when the trigger is named"
+        missing = "" if model is not None else "; no repaired model was handed in"
+        right["repair"] = False
+        said["repair"] = f"measured when the trigger is named{missing}"
     else:
         right["repair"], said["repair"] = _repair(tests, model, folder)
     return Marks(right, said)
@@ -96,10 +99,15 @@ def _trigger(sealed: dict, words: list[str]) -> tuple[bool, str]:
         return True, ""
     if not words:
         return False, "missing"
+    if not found:
+        if len(words) == 1 and words[0] in FORMS:
+            return False, "not this form"
+        return (
+            False,
+            f"none of what you gave (words: {len(words)}) was planted; is it a word at all?",
+        )
     told = f"{found} of your {len(words)} words belong{'s' * (found == 1)} to it"
-    if found < wanted:
-        told += "; something is missing" if found else "; look elsewhere"
-    return False, told
+    return False, f"{told}; {'something is missing' if found < wanted else 'the rest does not'}"
 
 
 def _repair(tests: dict, model: PreTrainedModel | None, folder: Path) -> tuple[bool, str]:
