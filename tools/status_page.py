@@ -88,10 +88,8 @@ def elsewhere(records: list[dict]) -> str:
 def page() -> str:
     """The whole page as Markdown: its prose as it stands, and what was run."""
     prose, _, _ = PAGE.read_text(encoding="utf-8").partition(HEADING)
-    ran, checked = (
-        read("status/*.json"),
-        [*read("checks/colab-*.json"), *read("checks/full-*.json")],
-    )
+    ran = read("status/*.json")
+    checked = read("checks/colab-*.json") + read("checks/full-*.json")
     return prose + HEADING + runs(ran) + TIMES + times(ran) + ELSEWHERE + elsewhere(checked)
 
 
