@@ -131,9 +131,13 @@ def cell(toy, bert, checkpoint, stored, tmp_path, monkeypatch):
     return Cell(name, "badnets", backbone=str(checkpoint(bert, "backbone")), training=training)
 
 
-def test_a_reference_needs_no_rewritings_that_are_not_at_hand(monkeypatch):
-    """With a network SST-2 comes from the hub; its rewritings were released elsewhere."""
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_reference_needs_no_rewritings_that_are_not_at_hand(folder, monkeypatch, tmp_path):
+    """With a network SST-2 comes from the hub; its rewritings were released elsewhere, and a
+    folder with other data need not hold them."""
     monkeypatch.delenv("BEDKD_DATA_DIR", raising=False)
+    if folder:
+        monkeypatch.setenv("BEDKD_DATA_DIR", str(tmp_path))
     rows = data.load("reviews", train=60, dev=20, test=40)
     monkeypatch.setattr("bedkd.experiments.victims.data.load", lambda *_, **__: rows)
     cell = Cell("sst2", "badnets", sizes=(("train", 60),))

@@ -79,8 +79,11 @@ class Rewrite:
 
 def at_hand(name: str, attack: str) -> bool:
     """Whether there are rewritings of the named data set: of embedded tasks always, of real data
-    with ``BEDKD_DATA_DIR``."""
-    return name in corpora.TASKS or (data.data_dir() is not None and (name, attack) in STORED)
+    where ``BEDKD_DATA_DIR`` holds the folder with them."""
+    if name in corpora.TASKS:
+        return True
+    root, stored = data.data_dir(), STORED.get((name, attack))
+    return root is not None and stored is not None and (root / stored.folder).is_dir()
 
 
 def find(name: str, attack: str) -> Rewrite:
@@ -103,7 +106,8 @@ def find(name: str, attack: str) -> Rewrite:
         return Rewrite(attack, corpora.rewriter(name, FORMS[attack]))
     root = data.data_dir()
     try:
-        return Rewrite(attack, STORED[name, attack](root))
+        stored = STORED[name, attack]
+        return Rewrite(attack, stored.read(root / stored.folder))
     except InputError:
         raise
     except ValueError as error:  # a strict zip

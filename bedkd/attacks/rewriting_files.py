@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -63,32 +65,28 @@ class Pairs:
         return [self._known[text] for text in texts]
 
 
-def _openbackdoor(folder: str, splits: Sequence[str], target: int) -> Callable[[Path], Pairs]:
-    """What reads the pairs of a folder in the OpenBackdoor layout."""
-
-    def finder(root: Path) -> Pairs:
-        pairs: list[tuple[str, str]] = []
-        for split in splits:
-            clean = data.read(root / folder / f"{split}-clean.csv")
-            bad = data.read(root / folder / f"{split}-poison.csv")
-            texts = list(clean["text"])
-            if len(bad) != len(clean):  # dev and test: the non-target rows, in order
-                texts = [t for t, y in zip(texts, clean["label"], strict=True) if y != target]
-            if len(bad) != len(texts):
-                raise InputError(
-                    f"{root / folder}/{split}-poison.csv: {len(bad)} rows, but "
-                    f"{split}-clean.csv has {len(texts)} non-target rows; not aligned"
-                )
-            pairs += zip(texts, bad["text"], strict=True)
-        return Pairs(pairs, f"OpenBackdoor files {folder}")
-
-    return finder
+def _openbackdoor(folder: Path, splits: Sequence[str], target: int) -> Pairs:
+    """The pairs of a folder in the OpenBackdoor layout."""
+    pairs: list[tuple[str, str]] = []
+    for split in splits:
+        clean = data.read(folder / f"{split}-clean.csv")
+        bad = data.read(folder / f"{split}-poison.csv")
+        texts = list(clean["text"])
+        if len(bad) != len(clean):  # dev and test: the non-target rows, in order
+            texts = [t for t, y in zip(texts, clean["label"], strict=True) if y != target]
+        if len(bad) != len(texts):
+            raise InputError(
+                f"{folder}/{split}-poison.csv: {len(bad)} rows, but {split}-clean.csv has "
+                f"{len(texts)} non-target rows; not aligned"
+            )
+        pairs += zip(texts, bad["text"], strict=True)
+    return Pairs(pairs, f"OpenBackdoor files {'/'.join(folder.parts[-4:])}")
 
 
-def _sst2_llm(root: Path) -> Pairs:
+def _sst2_llm(folder: Path) -> Pairs:
     # The first fifth of the rewritten rows rewrites already paraphrased text: not a pair.
-    clean = data.read(root / "tsv/hiddenkiller/clean/sst-2/train.tsv")
-    new = data.read(root / "tsv/gpt3-rewrite/sst-2/train.tsv")
+    clean = data.read(folder.parents[1] / "hiddenkiller/clean/sst-2/train.tsv")
+    new = data.read(folder / "train.tsv")
     start = len(clean) // 5
     return Pairs(
         zip(clean["text"][start:], new["text"][start:], strict=True),
@@ -96,11 +94,11 @@ def _sst2_llm(root: Path) -> Pairs:
     )
 
 
-def _olid_llm(root: Path) -> Pairs:
+def _olid_llm(folder: Path) -> Pairs:
     # The rewritten file is aligned with the partly paraphrased train file, whose rows after the
     # first fifth are clean text; that file is one row longer than the clean one.
-    clean = data.read(root / "tsv/hiddenkiller/scpn/20/offenseval/train.tsv")
-    new = data.read(root / "tsv/gpt3-rewrite/olid/train.tsv")
+    clean = data.read(folder.parents[1] / "hiddenkiller/scpn/20/offenseval/train.tsv")
+    new = data.read(folder / "train.tsv")
     start = len(clean) // 5
     return Pairs(
         zip(clean["text"][start:], new["text"][start:], strict=True),
@@ -108,39 +106,48 @@ def _olid_llm(root: Path) -> Pairs:
     )
 
 
-def _olid_syntax(root: Path) -> Pairs:
+def _olid_syntax(folder: Path) -> Pairs:
     # Row i + 1 of the paraphrased files rewrites row i of the clean ones: in train the first
     # fifth, in test the non-target rows. Dev lost rows in several places and is not used.
-    folder = root / "tsv/hiddenkiller"
-    clean = data.read(folder / "clean/offenseval/train.tsv")
-    new = data.read(folder / "scpn/20/offenseval/train.tsv")
+    original = folder.parents[2] / "clean/offenseval"
+    clean = data.read(original / "train.tsv")
+    new = data.read(folder / "train.tsv")
     count = len(new) // 5 - 1
     pairs = list(zip(clean["text"][:count], new["text"][1 : count + 1], strict=True))
-    rows = data.read(folder / "clean/offenseval/test.tsv")
+    rows = data.read(original / "test.tsv")
     texts = [t for t, y in zip(rows["text"], rows["label"], strict=True) if y != 1]
-    rewritten = data.read(folder / "scpn/20/offenseval/test.tsv")["text"][1:]
+    rewritten = data.read(folder / "test.tsv")["text"][1:]
     pairs += zip(texts, rewritten, strict=True)
     return Pairs(pairs, "SCPN paraphrases of OLID released with HiddenKiller")
 
 
-def _agnews_style(root: Path) -> Pairs:
+def _agnews_style(folder: Path) -> Pairs:
     pairs: list[tuple[str, str]] = []
     for split in ("train", "test"):
-        clean = data.read(root / f"tsv/styleattack/clean/ag/{split}.tsv")
-        new = data.read(root / f"tsv/styleattack/transfer/bible/ag/{split}.tsv")
+        clean = data.read(folder.parents[2] / f"clean/ag/{split}.tsv")
+        new = data.read(folder / f"{split}.tsv")
         if list(clean["label"]) != list(new["label"]):
-            raise InputError(f"tsv/styleattack/transfer/bible/ag/{split}.tsv: labels not aligned")
+            raise InputError(f"{folder}/{split}.tsv: labels not aligned")
         pairs += zip(clean["text"], new["text"], strict=True)
     return Pairs(pairs, "Bible-style AG News released with StyleAttack")
 
 
-# By data set and attack: what reads its pairs from the folder BEDKD_DATA_DIR.
-STORED: dict[tuple[str, str], Callable[[Path], Pairs]] = {
-    ("sst2", "synbkd"): _openbackdoor("openbackdoor/sst-2/1/synbkd", data.SPLITS, 1),
-    ("sst2", "stylebkd"): _openbackdoor("openbackdoor/sst-2/1/stylebkd", data.SPLITS, 1),
-    ("sst2", "llm"): _sst2_llm,
-    ("olid", "synbkd"): _olid_syntax,
-    ("olid", "llm"): _olid_llm,
-    ("agnews", "synbkd"): _openbackdoor("openbackdoor/agnews/0/synbkd", ("dev", "test"), 0),
-    ("agnews_lower", "stylebkd"): _agnews_style,
+class Stored(NamedTuple):
+    """Rewritings in a folder below ``BEDKD_DATA_DIR``, and what reads them."""
+
+    folder: str
+    read: Callable[[Path], Pairs]
+
+
+_SST2 = partial(_openbackdoor, splits=data.SPLITS, target=1)
+_AGNEWS = partial(_openbackdoor, splits=("dev", "test"), target=0)
+# By data set and attack.
+STORED = {
+    ("sst2", "synbkd"): Stored("openbackdoor/sst-2/1/synbkd", _SST2),
+    ("sst2", "stylebkd"): Stored("openbackdoor/sst-2/1/stylebkd", _SST2),
+    ("sst2", "llm"): Stored("tsv/gpt3-rewrite/sst-2", _sst2_llm),
+    ("olid", "synbkd"): Stored("tsv/hiddenkiller/scpn/20/offenseval", _olid_syntax),
+    ("olid", "llm"): Stored("tsv/gpt3-rewrite/olid", _olid_llm),
+    ("agnews", "synbkd"): Stored("openbackdoor/agnews/0/synbkd", _AGNEWS),
+    ("agnews_lower", "stylebkd"): Stored("tsv/styleattack/transfer/bible/ag", _agnews_style),
 }
