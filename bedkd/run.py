@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,10 @@ from transformers import PreTrainedModel
 from bedkd.errors import InputError
 from bedkd.files import write_json, writing
 from bedkd.training import runtime
+
+# Seconds between two states of one name: the epochs of a large model can be shorter than the time
+# it takes to write it. So much work is done again at most after an interruption.
+EVERY = 30.0
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,12 @@ class Run:
         return load_state(path) if path is not None and path.is_file() else None
 
     def save(self, name: str, state: Callable[[], dict]) -> None:
-        """Keep a state in place of the last one; ``state`` is called only if there is a folder."""
+        """Keep a state in place of the last one, unless that is younger than ``EVERY`` seconds;
+        ``state`` is called only if it is kept."""
         path = self._path(name)
-        if path is not None and runtime.is_main_process():
+        if path is None or not runtime.is_main_process():
+            return
+        if not path.is_file() or time.time() - path.stat().st_mtime >= EVERY:
             save_state(state(), path)
 
     def _path(self, name: str) -> Path | None:

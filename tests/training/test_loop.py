@@ -1,15 +1,17 @@
 """The training loop."""
 
 import copy
+import os
 import random
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 
 from bedkd.errors import InputError
-from bedkd.run import load_state, save_state
+from bedkd.run import Run, load_state, save_state
 from bedkd.training import runtime
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.loop import MAX_STEPS_BACK, Trainer
@@ -301,3 +303,19 @@ def test_no_step_waits_for_its_loss(bert, rows, monkeypatch):
         read.clear()
         trainer.train(steps(rows, number))
         assert read == ["tolist", "__bool__"]  # all losses; are all weights finite?
+
+
+def test_a_young_state_is_not_written_again(tmp_path):
+    """Seconds of writing after epochs of a second would be most of the time."""
+    run, kept = Run(tmp_path), []
+
+    def save(number):
+        run.save("step", lambda: kept.append(number) or {"number": number})
+
+    save(1)
+    save(2)
+    assert (run.load("step"), kept) == ({"number": 1}, [1])  # not even asked for
+    a_while_ago = time.time() - 31
+    os.utime(tmp_path / "step.safetensors", (a_while_ago, a_while_ago))
+    save(3)
+    assert run.load("step") == {"number": 3}
