@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from bedkd.case import Parts
-from bedkd.detectors import BeDKDDetector, Detector, DirectionalMapping, TriggerProbe
+from bedkd.detectors import Association, BeDKDDetector, Detector, DirectionalMapping, TriggerProbe
 from bedkd.repairs import REPAIRS, AdversarialDistillation, Repair
 
 
@@ -74,7 +74,7 @@ def presumed_clean() -> Preset:
         presumed_clean=1500,
         decay=True,
     )
-    return Preset(Parts(), BeDKDDetector(null="all"), repair)
+    return Preset(Parts(), BeDKDDetector(null="all", association=Association()), repair)
 
 
 def _rival(name: str) -> Callable[[], Preset]:

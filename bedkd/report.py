@@ -247,6 +247,13 @@ def _evidence(report: dict) -> list[str]:
         lines.append(f"The model was repaired with {used} of the untrusted rows as poisoned ones.")
     else:
         lines.append("The model was left as it is, byte for byte.")
+    if planted := found.get("associated"):
+        shown = ", ".join(code(word) for word, *_ in planted[:TRIGGER_WORDS_SHOWN])
+        lines.append(
+            "By their scores alone the rows left the case open. These words go with a label more "
+            f"often than the content of their rows explains: {shown}. They were put in front of "
+            "trusted texts of other labels."
+        )
     if found.get("examined"):
         what = "no" if report["target_label"] is None else "the"
         lines.append(

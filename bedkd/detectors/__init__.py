@@ -1,5 +1,6 @@
 """Detectors: which rows are poisoned, and is there a backdoor at all?"""
 
+from bedkd.detectors.association import Association
 from bedkd.detectors.base import (
     Detection,
     Detector,
@@ -30,6 +31,7 @@ DETECTORS = {
     "content": Content,
     "wording": Wording,
     "probe": TriggerProbe,
+    "association": Association,
     "zscore": ZScore,
     "mahalanobis": Mahalanobis,
     "strip": Strip,
@@ -42,6 +44,7 @@ DETECTORS = {
 
 __all__ = [
     "DETECTORS",
+    "Association",
     "BeDKDDetector",
     "Content",
     "Cube",

@@ -1,5 +1,5 @@
 """The default detector: directional mapping, content, wording, and where they leave a case open
-the trigger probe."""
+experiments on the suspect model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bedkd.case import Case
+from bedkd.detectors.association import Association
 from bedkd.detectors.base import Detection, Evidence, min_detectable, too_few
 from bedkd.detectors.calibration import as_if_trained_on
 from bedkd.detectors.content import Content
@@ -26,7 +27,9 @@ class BeDKDDetector:
         mapping: stage 1 of the paper; its evidence is enough for triggers that stand out.
         content: adds what the mapping student cannot see where a rewriting is the trigger.
         wording: likewise.
-        probe: asked if the other evidence is not enough for a verdict; needs ``wording``.
+        association: asked if this is not enough for a verdict: dozens of poisoned rows with the
+            same words are.
+        probe: asked last; needs ``wording``.
         fdr: false discovery rate of the flagged rows, as estimated from trusted rows.
         seed_fdr: the same for the rows that ``wording`` first learns from; may be larger.
         repair_fdr: the same for the rows that a repair takes, where any rows pass it. Clean rows
@@ -50,6 +53,7 @@ class BeDKDDetector:
     mapping: DirectionalMapping = DirectionalMapping()
     content: Content | None = Content()
     wording: Wording | None = Wording()
+    association: Association | None = None
     probe: TriggerProbe | None = TriggerProbe()
     fdr: float = 0.05
     seed_fdr: float = 0.2
@@ -73,7 +77,7 @@ class BeDKDDetector:
         if missing := self.missing(case):
             return Detection.undecided(case, missing)
         behaviour, mapped = self.mapping.evidence(case, run)
-        right = behaviour.null
+        p = p_value(behaviour.trusted[behaviour.null], behaviour.untrusted[behaviour.eligible])
         if self.null == "all":
             behaviour = as_if_trained_on(behaviour, case)
         content = self.content.evidence(case) if self.content else None
@@ -97,36 +101,47 @@ class BeDKDDetector:
             },
         }
         sure = flagged & total.flag(self.repair_fdr)
-        if not enough and self.wording and self.probe:
-            found, probed = self.probe.confirm(case, total, run)
-            least = details["min_detectable"], probed.pop("min_detectable")
-            details |= {**probed, "min_detectable": min(v for v in least if v is not None)}
+        pieces = {"mapping": behaviour, "content": content, "wording": wording}
+        if not enough:
+            found, asked = self._ask(case, total, run)
+            least = details["min_detectable"], asked.pop("min_detectable", None)
+            details |= {**asked, "min_detectable": min(v for v in least if v is not None)}
             if found is not None:
                 del details["null"]  # of another threshold
                 flagged = sure = found.flagged
-                threshold, enough = found.threshold, True
-                wording = Evidence.of(found.evidence["wording"], np.zeros(len(total.trusted)))
-                total = behaviour + content + wording
+                threshold, enough, p = found.threshold, True, found.p_value or p
+                none = np.zeros(len(total.trusted))
+                pieces |= {k: Evidence.of(v, none) for k, v in found.evidence.items()}
+                total = sum((v for k, v in pieces.items() if k != "mapping"), behaviour)
         if enough:
             texts = case.untrusted.select(np.flatnonzero(flagged))["text"][:]
             details["trigger_words"] = trigger_words(texts, case.divided.all, case.tokenizer)
         # Without content: rows whose content disagrees most with their label are the easiest to
         # repair, and say too little of the others.
-        order = (behaviour + wording).untrusted
-        usable = (
-            behaviour.eligible & ~(flagged & ~sure) if enough and sure.any() else behaviour.eligible
-        )
-        pieces = {"mapping": behaviour, "content": content, "wording": wording}
+        order = (behaviour + pieces["wording"] + pieces.get("association")).untrusted
+        usable = behaviour.eligible
+        if enough and sure.any():
+            usable = usable & ~(flagged & ~sure)
         return Detection(
             scores=total.untrusted,
             flagged=flagged,
             threshold=threshold,
             is_backdoored=enough,
-            p_value=p_value(behaviour.trusted[right], behaviour.untrusted[behaviour.eligible]),
+            p_value=p,
             repair_scores=np.where(usable, order, -np.inf),
             details=details,
             evidence={name: piece.untrusted for name, piece in pieces.items() if piece is not None},
         )
+
+    def _ask(self, case: Case, total: Evidence, run: Run) -> tuple[Detection | None, dict]:
+        """Experiments on the suspect model: a detection, None if they show nothing; and figures."""
+        found, details = None, {}
+        if self.association:
+            found, details = self.association.confirm(case, run)
+        if found is None and self.wording and self.probe:
+            found, probed = self.probe.confirm(case, total, run)
+            details |= probed
+        return found, details
 
     def missing(self, case: Case) -> list[str]:
         """Why neither scores nor probe could be enough; known before the student is trained."""

@@ -120,3 +120,14 @@ def against_label(
         return -log_odds(np.array([p[column[y]] if y in column else 0.0 for p, y in pairs]))
 
     return lambda rows, given: odds(search.predict_proba(rows), given), odds(unseen, labels)
+
+
+def support(case: Case, rows: np.ndarray) -> np.ndarray:
+    """Log-odds of every label by the content of untrusted rows, (R, K).
+
+    Args:
+        rows: their numbers, (R,).
+    """
+    against, _ = against_label(case, case.trusted_embeddings)
+    features, everyone = case.embedded(rows), np.ones(len(rows), int)
+    return np.stack([-against(features, label * everyone) for label in range(case.num_labels)], 1)

@@ -1,0 +1,202 @@
+"""Association: does a word go with a label more often than the content of its rows explains?
+
+Words of sentiment go with a label because of what they mean, and a classifier of content knows
+that: it expects the label in those rows. A trigger goes with the target label and means nothing, so
+that the label comes as a surprise in nearly all of its rows. Surprises of the same word add up,
+and dozens of poisoned rows are enough, where ranks of single rows show nothing. What is found is
+then put to an experiment on the suspect model: do these words move other texts to that label?
+
+Kin: the Z-scores of He et al. 2023 (:mod:`bedkd.detectors.zscore`), which compare with the share of
+the label among all rows and take words of content for triggers. A word that is a shortcut in honest
+data, and that the content classifier does not know, is found as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import betabinom
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from bedkd.case import Case
+from bedkd.detectors.base import Detection
+from bedkd.detectors.content import support
+from bedkd.errors import InputError
+from bedkd.run import Run
+from bedkd.text import words
+from bedkd.training.batches import EncodedTexts
+from bedkd.training.predict import predict
+
+
+class Associated(NamedTuple):
+    """A word, or a run of words, and the label that it goes with.
+
+    Attributes:
+        rows: number of rows that it was counted in.
+        p_value: chance that any word of the set goes with a label so often, had content alone
+            decided (Bonferroni's bound).
+    """
+
+    text: str
+    label: int
+    rows: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Association:
+    """Words with too much of a label, confirmed by what they do to other texts.
+
+    Attributes:
+        ngrams: longest run of words that counts as a word.
+        min_rows: rows that a word must be in.
+        level: largest p-value, see :class:`Associated`.
+        most: so many words at most are put to the experiment, the least likely by chance first.
+        carriers: number of trusted texts of other labels that every word is put in front of.
+        min_rise: minimum rise of the mean probability of the label over the carriers.
+        min_flagged: minimum number of flagged rows for the verdict "backdoored".
+
+    Example:
+        >>> from bedkd import Parts, data, models
+        >>> model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1)
+        >>> rows = data.load("reviews", train=60, dev=80, test=4)
+        >>> case = Case(model, tokenizer, rows["dev"], rows["train"], Parts(10, 15, 10), 32)
+        >>> Association().detect(case).is_backdoored
+        False
+    """
+
+    ngrams: int = 3
+    min_rows: int = 6
+    level: float = 0.01
+    most: int = 32
+    carriers: int = 24
+    min_rise: float = 0.2
+    min_flagged: int = 16
+
+    def __post_init__(self):
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.type == "int" and value < 1:
+                raise InputError(f"{item.name}={value}: give at least 1")
+
+    def find(self, case: Case) -> list[Associated]:
+        """Words that go with a label more often than chance and content allow, the least likely
+        first."""
+        rows = case.some(np.arange(len(case.untrusted)))
+        texts, given = case.untrusted.select(rows)["text"][:], case.labels[rows]
+        reader = CountVectorizer(
+            binary=True,
+            lowercase=False,
+            tokenizer=lambda text: words(text, case.tokenizer),
+            token_pattern=None,
+            ngram_range=(1, self.ngrams),
+        ).fit(["a", *texts])  # "a": no set of texts is without a word
+        has = reader.transform(texts).astype(float)
+        counts = np.asarray(has.sum(0)).ravel()
+        kept = np.flatnonzero(counts >= self.min_rows)
+        has, counts = has[:, kept], counts[kept]
+        names = reader.get_feature_names_out()[kept]
+        found, expected = [], support(case, rows)
+        for label in np.unique(given):
+            is_label = given == label
+            if is_label.all():
+                continue  # every word goes with the only label
+            # Calibrated on the rows themselves, so that a label that is more common among them
+            # than among trusted rows is no surprise.
+            odds = expected[:, label][:, None]
+            share = LogisticRegression().fit(odds, is_label).predict_proba(odds)[:, 1]
+            p_values = surprise(counts, has.T @ is_label, (has.T @ share) / counts)
+            p_values = np.minimum(p_values * len(names) * case.num_labels, 1.0)
+            found += [
+                Associated(str(names[k]), int(label), int(counts[k]), float(p_values[k]))
+                for k in np.flatnonzero(p_values <= self.level)
+            ]
+        return sorted(found, key=lambda word: (word.p_value, -word.rows, word.text))
+
+    def rises(self, case: Case, found: list[Associated], run: Run = Run()) -> np.ndarray:
+        """By how much each word raises the mean probability of its label, put in front of trusted
+        texts of other labels that the model classifies correctly; NaN where there are none."""
+        order = np.random.default_rng(case.seed).permutation(np.flatnonzero(case.fits_label))
+        rises = np.full(len(found), np.nan)
+        for label in {word.label for word in found}:
+            others = order[case.trusted_labels[order] != label][: self.carriers]
+            if not len(others):
+                continue
+            texts = case.divided.all.select(others)["text"][:]
+            mine = [k for k, word in enumerate(found) if word.label == label]
+            probes = texts + [f"{found[k].text} {text}" for k in mine for text in texts]
+            answers = predict(
+                case.suspect,
+                EncodedTexts(case.tokenizer, probes, max_length=case.max_length),
+                progress=run.progress,
+                description="association",
+            ).probabilities[:, label]
+            means = answers.reshape(len(mine) + 1, -1).mean(axis=1)
+            rises[mine] = means[1:] - means[0]
+        return rises
+
+    def confirm(self, case: Case, run: Run = Run()) -> tuple[Detection | None, dict]:
+        """Find words and put them to the experiment.
+
+        Returns:
+            A detection, None if no word is confirmed or too few rows hold one; and ``associated``:
+            text, label, rows, p-value and rise of each word that was put to it.
+        """
+        found = self.find(case)[: self.most]
+        rises = self.rises(case, found, run)
+        details = {"associated": [[*word, float(r)] for word, r in zip(found, rises, strict=True)]}
+        scores = np.zeros(len(case.untrusted))
+        # What goes with a label that some words were planted for was most likely planted, too,
+        # whether or not the model has learnt it.
+        labels = {w.label for w, rise in zip(found, rises, strict=True) if rise >= self.min_rise}
+        for part in case.scans if labels else ():
+            texts = [
+                f" {' '.join(words(text, case.tokenizer))} "
+                for text in case.untrusted.select(part)["text"][:]
+            ]
+            for word in reversed(found):  # the least likely has the last word
+                if word.label in labels:
+                    held = np.array([f" {word.text} " in text for text in texts])
+                    rows = part[held & (case.labels[part] == word.label)]
+                    scores[rows] = -np.log(max(word.p_value, 1e-300))
+        flagged = scores > 0
+        if flagged.sum() < self.min_flagged:
+            return None, details
+        threshold, p_value = float(scores[flagged].min()), float(np.exp(-scores.max()))
+        evidence = {"association": scores}
+        made = Detection(scores, flagged, threshold, True, p_value, None, details, evidence)
+        return made, details
+
+    def detect(self, case: Case, run: Run = Run()) -> Detection:
+        """Flag rows with confirmed words: as a detector of its own."""
+        found, details = self.confirm(case, run)
+        if found is not None:
+            return found
+        nobody = np.zeros(len(case.untrusted))
+        return Detection(nobody, nobody > 0, float("inf"), False, details=details)
+
+
+def surprise(rows: np.ndarray, together: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """p-values of words having a label so often.
+
+    A beta-binomial tail: what content says of the rows of one word errs in common, and by how much
+    is estimated from all words.
+
+    Args:
+        rows: number of rows with the word, (W,).
+        together: number of those that carry the label, (W,).
+        share: mean probability that content gives to the label in those rows, (W,).
+
+    Example:
+        >>> surprise(np.array([20, 20]), np.array([11, 20]), np.array([0.5, 0.5])).round(4).tolist()
+        [0.4119, 0.0]
+    """
+    share = np.clip(share, 1e-3, 1 - 1e-3)
+    spread = share * (1 - share)
+    extra = ((together - rows * share) ** 2 - rows * spread).sum()
+    common = np.clip(extra / max((rows * (rows - 1) * spread).sum(), 1e-12), 1e-6, 0.5)
+    size = 1 / common - 1
+    return betabinom.sf(together - 1, rows, share * size, (1 - share) * size)
