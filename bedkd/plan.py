@@ -84,6 +84,8 @@ def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
         if detector.content:
             reading = _timed(lambda: embed(texts)) / len(texts)
             parts.append(((rows + trusted) * reading,) * 2)
+        if asked := detector.association:
+            parts.append((0.0, asked.most * asked.carriers * ask))
         if probe := detector.probe:
             parts.append((0.0, probe.rows * probe.windows * probe.carriers * ask * 2))
     if isinstance(repair, AdversarialDistillation):

@@ -78,8 +78,8 @@ DETECTED = """\
 
 *AUROC* says how well the scores part poisoned from clean training rows (0.5 is chance), *caught*
 which share of the poisoned rows is flagged, *wrongly* which share of the clean ones. Methods that
-ask a model ten times or more about a row get a random sample of 500 rows. `content`, `wording` and
-`probe` are parts of `bedkd`.
+ask a model ten times or more about a row get a random sample of 500 rows. `content`, `wording`,
+`association` and `probe` are parts of `bedkd`.
 
 """
 HONEST = """\

@@ -6,9 +6,10 @@ that the label comes as a surprise in nearly all of its rows. Surprises of the s
 and dozens of poisoned rows are enough, where ranks of single rows show nothing. What is found is
 then put to an experiment on the suspect model: do these words move other texts to that label?
 
-Kin: the Z-scores of He et al. 2023 (:mod:`bedkd.detectors.zscore`), which compare with the share of
+Words that trusted rows of the label have as well are left out: they are no attacker's. Kin: the
+Z-scores of He et al. 2023 (:mod:`bedkd.detectors.zscore`), which compare with the share of
 the label among all rows and take words of content for triggers. A word that is a shortcut in honest
-data, and that the content classifier does not know, is found as well.
+data, which the content classifier does not know and trusted rows lack, is found as well.
 """
 
 from __future__ import annotations
@@ -53,7 +54,11 @@ class Association:
     Attributes:
         ngrams: longest run of words that counts as a word.
         min_rows: rows that a word must be in.
-        level: largest p-value, see :class:`Associated`.
+        level: largest p-value of a word that speaks for a backdoor, see :class:`Associated`. It is
+            strict, because the classifier of content has its weak sides.
+        word_level: the same of further words, whose rows are flagged too.
+        familiar: a word is left out if it is at least so common among trusted rows of the label,
+            against untrusted ones. Clean rows have the words of the attacker seldom.
         most: so many words at most are put to the experiment, the least likely by chance first.
         carriers: number of trusted texts of other labels that every word is put in front of.
         min_rise: minimum rise of the mean probability of the label over the carriers.
@@ -70,7 +75,9 @@ class Association:
 
     ngrams: int = 3
     min_rows: int = 6
-    level: float = 0.01
+    level: float = 1e-6
+    word_level: float = 0.01
+    familiar: float = 0.5
     most: int = 32
     carriers: int = 24
     min_rise: float = 0.2
@@ -99,6 +106,7 @@ class Association:
         kept = np.flatnonzero(counts >= self.min_rows)
         has, counts = has[:, kept], counts[kept]
         names = reader.get_feature_names_out()[kept]
+        checked = reader.transform(case.divided.all["text"][:])[:, kept]
         found, expected = [], support(case, rows)
         for label in np.unique(given):
             is_label = given == label
@@ -108,11 +116,16 @@ class Association:
             # than among trusted rows is no surprise.
             odds = expected[:, label][:, None]
             share = LogisticRegression().fit(odds, is_label).predict_proba(odds)[:, 1]
-            p_values = surprise(counts, has.T @ is_label, (has.T @ share) / counts)
+            with_label = has.T @ is_label
+            p_values = surprise(counts, with_label, (has.T @ share) / counts)
+            known = (
+                checked.T @ (case.trusted_labels == label) / (case.trusted_labels == label).sum()
+            )
+            p_values[known >= self.familiar * with_label / is_label.sum()] = 1.0
             p_values = np.minimum(p_values * len(names) * case.num_labels, 1.0)
             found += [
                 Associated(str(names[k]), int(label), int(counts[k]), float(p_values[k]))
-                for k in np.flatnonzero(p_values <= self.level)
+                for k in np.flatnonzero(p_values <= self.word_level)
             ]
         return sorted(found, key=lambda word: (word.p_value, -word.rows, word.text))
 
@@ -151,7 +164,11 @@ class Association:
         scores = np.zeros(len(case.untrusted))
         # What goes with a label that some words were planted for was most likely planted, too,
         # whether or not the model has learnt it.
-        labels = {w.label for w, rise in zip(found, rises, strict=True) if rise >= self.min_rise}
+        labels = {
+            word.label
+            for word, rise in zip(found, rises, strict=True)
+            if word.p_value <= self.level and rise >= self.min_rise
+        }
         for part in case.scans if labels else ():
             texts = [
                 f" {' '.join(words(text, case.tokenizer))} "
@@ -191,8 +208,9 @@ def surprise(rows: np.ndarray, together: np.ndarray, share: np.ndarray) -> np.nd
         share: mean probability that content gives to the label in those rows, (W,).
 
     Example:
-        >>> surprise(np.array([20, 20]), np.array([11, 20]), np.array([0.5, 0.5])).round(4).tolist()
-        [0.4119, 0.0]
+        >>> together = np.array([10, 10, 10, 10, 10, 10, 10, 10, 10, 18])
+        >>> surprise(np.full(10, 20), together, np.full(10, 0.5))[[0, 9]].round(4).tolist()
+        [0.5772, 0.0008]
     """
     share = np.clip(share, 1e-3, 1 - 1e-3)
     spread = share * (1 - share)

@@ -76,7 +76,8 @@ class Schedule:
         passes: how often a cycle goes over the trusted rows.
         order: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
             ``interleave`` spreads the other steps between trust steps; ``shuffle`` goes over all
-            rows and over one draw of transplants, in random order.
+            rows and over one draw of transplants, in random order, and over flagged rows as often
+            as they fit into the number of trusted rows, at least once.
         punish_every: trust steps between two punish steps.
         transplant_every: trust steps between two transplant steps.
         batch_size: rows a batch.
@@ -100,6 +101,7 @@ class Schedule:
         """Number of steps of a cycle."""
         trust = self.passes * math.ceil(len(self.trusted) / self.batch_size)
         punish = math.ceil(len(self.flagged) / self.batch_size) if self.punish else 0
+        punish *= self._repeats if self.order == "shuffle" else 1
         if self.order == "alternate":
             return trust + punish
         if self.order == "shuffle":
@@ -110,6 +112,11 @@ class Schedule:
             return trust + punish + sum(math.ceil(rows / self.batch_size) for rows in others)
         extra = trust // self.punish_every if self.punish else 0
         return trust + extra + (trust // self.transplant_every if self.transplant else 0)
+
+    @property
+    def _repeats(self) -> int:
+        """How often a shuffled cycle goes over the flagged rows."""
+        return max(len(self.trusted) // max(len(self.flagged), 1), 1)
 
     def cycle(self, rng: np.random.Generator) -> Iterator[tuple[str, Step]]:
         """One cycle: the kind of each step, and the step."""
@@ -142,12 +149,12 @@ class Schedule:
     ) -> Iterator[tuple[str, Step]]:
         """The trust steps and one pass over everything else, in random order."""
         others = [
-            ("punish", self.punish, self.flagged if self.punish else None),
-            ("presumed", cross_entropy, self.presumed),
-            ("transplant", self.transplant, mixed),
+            ("punish", self.punish, self.flagged if self.punish else None, self._repeats),
+            ("presumed", cross_entropy, self.presumed, 1),
+            ("transplant", self.transplant, mixed, 1),
         ]
-        for kind, objective, rows in others:
-            if rows is not None:
+        for kind, objective, rows, times in others:
+            for _ in range(times if rows is not None else 0):
                 batches = rows.epoch(self.batch_size, rng)
                 steps += [(kind, (objective, rows, batch)) for batch in batches]
         yield from (steps[i] for i in rng.permutation(len(steps)))

@@ -330,3 +330,44 @@ def test_trigger_words_are_named_for_a_backdoor(held):
 def test_evidence_of_the_papers_distance_does_not_add_up():
     with pytest.raises(InputError, match="score='distance': evidence adds up for 'given-label'"):
         BeDKDDetector(mapping=DirectionalMapping(score="distance"))
+
+
+@dataclass(frozen=True)
+class Words:
+    """Association's stand-in."""
+
+    found: Detection | None = None
+    asked: list = field(default_factory=list)
+
+    def confirm(self, case, run=None):
+        self.asked.append(case)
+        return self.found, {"associated": [["cf", 1, 20, 0.001, 0.5]]}
+
+
+def test_words_are_asked_where_scores_are_not_enough_and_then_no_probe(held):
+    said = bumps(range(20), 9.0)
+    words = Words(Detection(said, said > 0, 9.0, True, 0.001, evidence={"association": said}))
+    asked = detector(behaviour(bumps(range(10))), association=words)
+    found = asked.detect(held)
+    assert np.array_equal(found.flagged, np.arange(N) < 20)
+    assert found.is_backdoored
+    assert (found.threshold, found.p_value) == (9.0, 0.001)
+    assert np.array_equal(found.scores, bumps(range(10)) + said)
+    assert np.array_equal(found.repair_scores, bumps(range(10)) + said)
+    assert np.array_equal(found.evidence["association"], said)
+    assert found.details["associated"][0][0] == "cf"
+    assert not asked.probe.asked
+
+
+def test_the_probe_is_asked_where_words_show_nothing(held):
+    asked = detector(behaviour(bumps(range(10))), association=Words())
+    found = asked.detect(held)
+    assert asked.probe.asked
+    assert not found.is_backdoored
+    assert found.details["associated"]
+
+
+def test_words_are_not_asked_where_scores_are_enough(held):
+    asked = detector(behaviour(bumps(range(POISONED))), association=Words())
+    assert asked.detect(held).is_backdoored
+    assert not asked.association.asked

@@ -99,6 +99,14 @@ def test_shuffled_all_rows_come_once_in_random_order(tokenizer, toy):
     assert [kind for kind, _ in cycle(tokenizer, toy, **bare)] == ["trust"] * 8
 
 
+def test_few_flagged_rows_are_gone_over_again(tokenizer, toy):
+    rows = toy.rows(50, seed=6)
+    few = EncodedTexts(tokenizer, rows["text"][:], rows["label"][:])
+    steps = cycle(tokenizer, toy, order="shuffle", flagged=few)
+    batches = [batch for kind, (_, _, batch) in steps if kind == "punish"]
+    assert sorted(np.concatenate(batches)) == sorted([*range(50)] * 2)  # of 120 trusted rows
+
+
 def test_transplants_keep_the_label_of_their_host(tokenizer, toy):
     rows = toy.rows(30)
     made = Transplants(tokenizer, rows["text"][:], ["cf cf"], np.array(rows["label"]), 32)
