@@ -181,7 +181,7 @@ def test_the_comparison_measures_every_method_against_retraining(monkeypatch):
         "defended-retrain": [planted(0.12, 0.86, 200.0)],
         "defended-rga": [],
     }
-    monkeypatch.setattr(comparison_page, "measured", lambda stage: runs.get(stage, []))
+    monkeypatch.setattr(comparison_page, "measured", lambda stage, folder=None: runs.get(stage, []))
     cells = comparison_page.compared()
     assert list(cells) == ["SST-2, BadNets, seed 0"]
     rows = [line.split("|")[1:-1] for line in comparison_page.summary(cells).splitlines()[4:-1]]
@@ -197,7 +197,7 @@ def test_the_comparison_measures_every_method_against_retraining(monkeypatch):
 
 def test_a_cell_without_its_yardstick_is_not_compared(monkeypatch):
     runs = {"defended-default": [planted(0.16, 0.84, 50.0)]}
-    monkeypatch.setattr(comparison_page, "measured", lambda stage: runs.get(stage, []))
+    monkeypatch.setattr(comparison_page, "measured", lambda stage, folder=None: runs.get(stage, []))
     assert comparison_page.compared() == {}
 
 

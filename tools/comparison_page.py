@@ -6,6 +6,8 @@ the same victims. No number on that page is typed.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from chapters import ROOT
 from results_page import NAMES, share, spread_text, write_or_check
 
@@ -16,6 +18,8 @@ from bedkd.report import stored, table
 PAGE = ROOT / "book" / "comparison.md"
 # The comparison has runs of its own: all of one code state, on the same victims.
 FOLDER = ROOT / "results" / "comparison"
+# The same methods where one training row in a hundred is poisoned, or fewer.
+FEW_FOLDER = ROOT / "results" / "few-rows"
 # All but `default` share the detection of `presumed-clean`.
 OURS = ("default", "presumed-clean")
 RIVALS = tuple(name for name in REPAIRS if name != "bedkd")
@@ -82,6 +86,15 @@ ask a model ten times or more about a row get a random sample of 500 rows. `cont
 `association` and `probe` are parts of `bedkd`.
 
 """
+FEW = """\
+## Few poisoned rows
+
+Where one training row in a hundred is poisoned, no rank of single rows shows it, and `default`
+finds nothing ([When it fails](../notebooks/10_when_it_fails.ipynb)). `presumed-clean` asks for an
+*association* there: words that go with a label more often than the content of their rows explains,
+confirmed by what they do to other texts. All methods below share its flagged rows.
+
+"""
 HONEST = """\
 ### Models without a backdoor
 
@@ -90,8 +103,8 @@ The right verdict is "no evidence". Below, "backdoor suspected" is a false alarm
 """
 
 
-def measured(stage: str) -> list[dict]:
-    return stored(stage, FOLDER) if (FOLDER / stage).is_dir() else []
+def measured(stage: str, folder: Path = FOLDER) -> list[dict]:
+    return stored(stage, folder) if (folder / stage).is_dir() else []
 
 
 def cell_name(record: dict) -> str:
@@ -104,11 +117,11 @@ def beside(value: float, limit: float) -> str:
     return f"{100 * value:.1f} ({100 * limit:.1f})"
 
 
-def compared() -> dict[str, dict[str, dict]]:
+def compared(folder: Path = FOLDER) -> dict[str, dict[str, dict]]:
     """Records by cell and preset: the cells on which the yardstick was measured."""
     found: dict[str, dict[str, dict]] = {}
     for preset in (*OURS, *RIVALS):
-        for record in measured(f"defended-{preset}"):
+        for record in measured(f"defended-{preset}", folder):
             found.setdefault(cell_name(record), {})[preset] = record
     return {name: records for name, records in sorted(found.items()) if YARDSTICK in records}
 
@@ -156,9 +169,19 @@ def summary(cells: dict[str, dict[str, dict]]) -> str:
 
 def repairs() -> str:
     cells = compared()
+    return REPAIRED + (summary(cells) if cells else NOTHING) + each(cells)
+
+
+def few_rows() -> str:
+    cells = compared(FEW_FOLDER)
+    return FEW + (each(cells) or NOTHING)
+
+
+def each(cells: dict[str, dict[str, dict]]) -> str:
+    """A table of repairs for each cell."""
     header = ["repair", "ASR (floor)", "RACC (ceiling)", "target class (ceiling)"]
     header += ["CACC (reference)", "FTR (reference)", "CPU s", "MB"]
-    said = REPAIRED + (summary(cells) if cells else NOTHING)
+    said = ""
     for name, records in cells.items():
         rows = [repair_row(m, records[m]) for m in (*OURS, *RIVALS) if m in records]
         before = next(iter(records.values()))["undefended"]
@@ -204,7 +227,7 @@ def detectors() -> str:
 
 def page() -> str:
     """The whole page as Markdown."""
-    return (INTRODUCTION + PROTOCOL + repairs() + detectors()).rstrip("\n") + "\n"
+    return (INTRODUCTION + PROTOCOL + repairs() + few_rows() + detectors()).rstrip("\n") + "\n"
 
 
 if __name__ == "__main__":

@@ -92,7 +92,9 @@ hardly ranks the style at all (the column "AUROC of mapping alone" on the page
 cells, because the victims were harmed by the poison and the trust batches win some of that back.
 What these cells do not show is a low poison rate: with rate 0.01 the victim obeys weakly, the
 verdict is "no evidence" and the model keeps its backdoor; see [When it
-fails](../notebooks/10_when_it_fails.ipynb) and the page [Results](results.md).
+fails](../notebooks/10_when_it_fails.ipynb) and the page [Results](results.md). The preset
+`presumed-clean`, which is to become the default, notices such cells: see [The
+comparison](comparison.md).
 
 **How the default came about.** It was chosen on training rows that the attack left alone and then
 triggered, or on training rows outside the pool, never on test rows. Most of it was chosen on two
@@ -122,8 +124,9 @@ made:
    been looked at on two cells.
 
 All poisoned cells of this page were run again after the last of these changes, with nothing changed
-in the defence in between. Only the five honest models are older; what is done to them has not
-changed, because changes 6 and 7 come after the verdict.
+in the defence in between; those on AG News once more, victims included, because they had been
+trained at 64 tokens and defended at 128. Only the five honest models are older; what is done to
+them has not changed, because changes 6 and 7 come after the verdict.
 """
 
 
