@@ -91,8 +91,9 @@ FEW = """\
 
 Where one training row in a hundred is poisoned, no rank of single rows shows it, and `default`
 found neither of two such attacks ([When it fails](../notebooks/10_when_it_fails.ipynb)).
-`presumed-clean` asks for an *association* there: words that go with a label more often than the content of their rows explains,
-confirmed by what they do to other texts. All methods below share its flagged rows.
+`presumed-clean` asks for an *association* there: words that go with a label more often than the
+content of their rows explains, confirmed by what they do to other texts. All methods below share
+its flagged rows.
 
 """
 HONEST = """\
