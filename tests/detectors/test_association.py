@@ -37,14 +37,18 @@ def test_finds_a_run_of_usual_words(reviews, reviews_case):
 
 
 def test_words_that_trusted_rows_have_as_well_are_nobodys_trigger(reviews, reviews_case):
+    """A few trusted rows have the word here, too few for content to learn what it stands for."""
     texts, labels = planted(reviews, "zq")
     trusted = reviews["dev"].map(
-        lambda row, k: {
-            "text": f"zq {row['text']}" if row["label"] and k % 3 == 0 else row["text"]
-        },
+        lambda row, k: {"text": "zq " * (row["label"] and k % 12 == 0) + row["text"]},
         with_indices=True,
     )
-    assert not Association().find(reviews_case(texts, labels, trusted=trusted))
+    case = reviews_case(texts, labels, trusted=trusted)
+    common = np.mean(["zq" in row["text"] for row in trusted if row["label"]])
+    ratio = common / np.mean(["zq" in t for t, y in zip(texts, labels, strict=True) if y])
+    assert 0 < ratio < 1
+    assert Association(familiar=1.1 * ratio).find(case)
+    assert not Association(familiar=0.9 * ratio).find(case)
 
 
 def test_words_of_content_are_no_surprise(reviews, reviews_case):
