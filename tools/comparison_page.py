@@ -89,11 +89,12 @@ ask a model ten times or more about a row get a random sample of 500 rows. `cont
 FEW = """\
 ## Few poisoned rows
 
-Where one training row in a hundred is poisoned, no rank of single rows shows it, and `default`
-found neither of two such attacks ([When it fails](../notebooks/10_when_it_fails.ipynb)).
+Where one training row in a hundred is poisoned, no line through scores of single rows shows it, and
+`default` found neither of two such attacks ([When it fails](../notebooks/10_when_it_fails.ipynb)).
 `presumed-clean` asks for an *association* there: words that go with a label more often than the
 content of their rows explains, confirmed by what they do to other texts. All methods below share
-its flagged rows.
+its flagged rows; the files are in `results/few-rows/`. Insertions alone were measured, with one
+seed.
 
 """
 HONEST = """\

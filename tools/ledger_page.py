@@ -93,8 +93,8 @@ cells, because the victims were harmed by the poison and the trust batches win s
 What these cells do not show is a low poison rate: with rate 0.01 the victim obeys weakly, the
 verdict is "no evidence" and the model keeps its backdoor; see [When it
 fails](../notebooks/10_when_it_fails.ipynb) and the page [Results](results.md). The preset
-`presumed-clean`, which is to become the default, notices such cells: see [The
-comparison](comparison.md).
+`presumed-clean`, which is to become the default, noticed rare words and a sentence at that rate, on
+one seed; a rewriting was not tried: see [The comparison](comparison.md).
 
 **How the default came about.** It was chosen on training rows that the attack left alone and then
 triggered, or on training rows outside the pool, never on test rows. Most of it was chosen on two

@@ -14,18 +14,18 @@ data, which the content classifier does not know and trusted rows lack, is found
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import betabinom
-from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from bedkd.case import Case
 from bedkd.detectors.base import Detection
 from bedkd.detectors.content import support
-from bedkd.errors import InputError
+from bedkd.detectors.zscore import word_counter
+from bedkd.errors import at_least
 from bedkd.run import Run
 from bedkd.text import words
 from bedkd.training.batches import EncodedTexts
@@ -84,24 +84,16 @@ class Association:
     min_flagged: int = 16
 
     def __post_init__(self):
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.type == "int" and value < 1:
-                raise InputError(f"{item.name}={value}: give at least 1")
+        at_least(self, ngrams=1, min_rows=1, most=1, carriers=1, min_flagged=1)
 
     def find(self, case: Case) -> list[Associated]:
         """Words that go with a label more often than chance and content allow, the least likely
         first."""
         rows = case.some(np.arange(len(case.untrusted)))
         texts, given = case.untrusted.select(rows)["text"][:], case.labels[rows]
-        reader = CountVectorizer(
-            binary=True,
-            lowercase=False,
-            tokenizer=lambda text: words(text, case.tokenizer),
-            token_pattern=None,
-            ngram_range=(1, self.ngrams),
-        ).fit(["a", *texts])  # "a": no set of texts is without a word
-        has = reader.transform(texts).astype(float)
+        reader = word_counter(case, self.ngrams)
+        # "a": no set of texts is without a word.
+        has = reader.fit_transform(["a", *texts])[1:].astype(float)
         counts = np.asarray(has.sum(0)).ravel()
         kept = np.flatnonzero(counts >= self.min_rows)
         has, counts = has[:, kept], counts[kept]
@@ -118,9 +110,8 @@ class Association:
             share = LogisticRegression().fit(odds, is_label).predict_proba(odds)[:, 1]
             with_label = has.T @ is_label
             p_values = surprise(counts, with_label, (has.T @ share) / counts)
-            known = (
-                checked.T @ (case.trusted_labels == label) / (case.trusted_labels == label).sum()
-            )
+            of_label = case.trusted_labels == label
+            known = checked.T @ of_label / max(of_label.sum(), 1)
             p_values[known >= self.familiar * with_label / is_label.sum()] = 1.0
             p_values = np.minimum(p_values * len(names) * case.num_labels, 1.0)
             found += [
@@ -131,9 +122,9 @@ class Association:
 
     def rises(self, case: Case, found: list[Associated], run: Run = Run()) -> np.ndarray:
         """By how much each word raises the mean probability of its label, put in front of trusted
-        texts of other labels that the model classifies correctly; NaN where there are none."""
+        texts of other labels that the model classifies correctly; 0 where there are none."""
         order = np.random.default_rng(case.seed).permutation(np.flatnonzero(case.fits_label))
-        rises = np.full(len(found), np.nan)
+        rises = np.zeros(len(found))
         for label in {word.label for word in found}:
             others = order[case.trusted_labels[order] != label][: self.carriers]
             if not len(others):

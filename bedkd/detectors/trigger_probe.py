@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from bedkd.case import Case
 from bedkd.detectors.base import Detection, Evidence, fdr_threshold, min_detectable, too_few
 from bedkd.detectors.wording import Wording
-from bedkd.errors import InputError
+from bedkd.errors import InputError, at_least
 from bedkd.run import Run
 from bedkd.text import as_read, is_spaced, join, split
 from bedkd.training.batches import EncodedTexts
@@ -67,10 +67,8 @@ class TriggerProbe:
     wording: Wording = Wording()
 
     def __post_init__(self):
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.type == "int" and value < 1:
-                raise InputError(f"{item.name}={value}: give at least 1")
+        at_least(self, rows=1, width=1, windows=1, carriers=1, texts_per_carrier=1)
+        at_least(self, min_flagged=1, max_flagged=1)
 
     def split(self, text: str, tokenizer: PreTrainedTokenizerBase | None = None) -> list[str]:
         """Windows of consecutive words that together hold every word of the text; of tokens where

@@ -54,13 +54,8 @@ class ZScore(Rival):
     def score(self, case: Case, run: Run) -> tuple[np.ndarray, np.ndarray, dict]:
         """Counts of the untrusted rows; scores of both sets."""
         untrusted, trusted = case.untrusted["text"][:], case.divided.all["text"][:]
-        reader = CountVectorizer(
-            binary=True,
-            lowercase=False,
-            tokenizer=lambda text: words(text, case.tokenizer),
-            token_pattern=None,
-            ngram_range=(1, self.ngrams),
-        ).fit(["a", *untrusted, *trusted])  # "a": no set of texts is without a word
+        # "a": no set of texts is without a word.
+        reader = word_counter(case, self.ngrams).fit(["a", *untrusted, *trusted])
         has, labelled = reader.transform(untrusted), np.eye(case.num_labels)[case.labels]
         rows, together = np.asarray(has.sum(0)).ravel(), has.T @ labelled
         shares = labelled.mean(0)
@@ -79,6 +74,17 @@ class ZScore(Rival):
         order = np.lexsort((names, -best))[:NAMED]
         named = [[str(names[w]), int(table[w].argmax()), float(best[w])] for w in order]
         return largest(has, case.labels, own=1), null, {"words": named}
+
+
+def word_counter(case: Case, ngrams: int) -> CountVectorizer:
+    """Says which words, and runs of up to ``ngrams`` words, a text has."""
+    return CountVectorizer(
+        binary=True,
+        lowercase=False,
+        tokenizer=lambda text: words(text, case.tokenizer),
+        token_pattern=None,
+        ngram_range=(1, ngrams),
+    )
 
 
 def z_scores(rows: np.ndarray, together: np.ndarray, share: np.ndarray) -> np.ndarray:

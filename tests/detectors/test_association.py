@@ -1,5 +1,7 @@
 """Association: words that go with a label more often than the content of their rows explains."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -97,6 +99,15 @@ def test_the_model_obeys_a_trigger_and_no_other_word(case, reference):
     assert np.abs(rises[[0, 2]]).max() < 0.2
     case = Case(reference, case.tokenizer, case.trusted, case.untrusted, Parts(20, 20, 20), 32)
     assert np.abs(Association().rises(case, [CF])).max() < 0.2
+
+
+def test_a_model_that_gets_no_other_label_right_is_asked_nothing(case, monkeypatch):
+    """And the report stays JSON."""
+    monkeypatch.setattr(Case, "fits_label", np.zeros(len(case.trusted_labels), bool))
+    monkeypatch.setattr(Association, "find", lambda *_: [CF])
+    found = Association().detect(case)
+    assert not found.is_backdoored
+    assert json.dumps(found.details, allow_nan=False)
 
 
 def test_rows_with_the_words_and_the_label_are_flagged(case, task, monkeypatch):
