@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from bedkd.training import losses
@@ -49,8 +48,7 @@ class DistillationLoss:
 
     def __call__(self, model: PreTrainedModel, batch: Batch) -> Tensor:
         logits, hidden = ask(model, batch, hidden=True)
-        states = [torch.from_numpy(self.teacher.hidden[i]) for i in batch.indices]
-        target = pad_sequence(states, batch_first=True).to(hidden)  # to the device at once
+        target = self.teacher.hidden.padded(batch.indices).to(hidden)  # to the device at once
         target = F.pad(target, (0, 0, 0, hidden.shape[1] - target.shape[1]))
         return self.sign * losses.distillation(
             logits,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +18,53 @@ from bedkd.training.batches import EncodedTexts
 from bedkd.training.forward import ask
 
 
+# Hidden states that take more bytes than this are kept in a file.
+IN_MEMORY = 2**28
+
+
+class TokenStates(Sequence):
+    """Hidden states of N rows in one contiguous array (ΣT, H), without padding: the i-th item is
+    row i's own part of it, (T, H). Large ones lie in a temporary file, mapped into memory, which
+    the system deletes with the process.
+
+    Example:
+        >>> states = TokenStates(np.array([2, 1]), 4)
+        >>> states[1][:] = 1
+        >>> states.padded([1, 0]).sum(-1).tolist()
+        [[4.0, 0.0], [0.0, 0.0]]
+    """
+
+    def __init__(self, lengths: np.ndarray, size: int):
+        self.ends = np.cumsum(lengths)
+        shape = (int(self.ends[-1]) if len(lengths) else 0, size)
+        if 4 * np.prod(shape, dtype=float) > IN_MEMORY:
+            self.values = np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape)
+        else:
+            self.values = np.zeros(shape, np.float32)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        row = range(len(self))[row]  # refuses rows beyond the last one
+        return self.values[self.ends[row - 1] if row else 0 : self.ends[row]]
+
+    def padded(self, rows: Sequence[int]) -> torch.Tensor:
+        """The states of some rows with zeros behind them, (B, T, H), on the CPU."""
+        states = [self[row] for row in rows]
+        padded = torch.zeros(len(states), max(map(len, states)), self.values.shape[1])
+        for k, state in enumerate(states):
+            padded[k, : len(state)] = torch.from_numpy(state)
+        return padded
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a model says of N texts: ``logits`` (N, K) and, if asked for, the last layer's hidden
-    states, one (T, H) array a row, padding removed."""
+    states."""
 
     logits: np.ndarray
-    hidden: list[np.ndarray] | None = None
+    hidden: TokenStates | None = None
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -57,22 +99,32 @@ def predict(
     batches = rows.by_length(batch_size)
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
-    found: list[tuple] = []
+    logits = np.zeros((len(rows), model.config.num_labels), np.float32)
+    states: TokenStates | None = None
+
+    def keep(indices: np.ndarray, values: np.ndarray, last: list[np.ndarray]) -> None:
+        nonlocal states
+        logits[indices] = values
+        for i, state in zip(indices, last, strict=bool(last)):
+            if states is None:
+                states = TokenStates(rows.lengths, state.shape[1])
+            states[i][:] = state
+
+    told: list[tuple] = []  # what the other processes have to know
+    several = runtime.accelerator().num_processes > 1
     try:
-        mine = runtime.my_share(len(batches))
         with tqdm(total=len(rows), desc=description, disable=not progress, leave=False) as bar:
-            for number in mine:
-                found += _answers(model, rows, batches[number], hidden, description)
+            for number in runtime.my_share(len(batches)):
+                found = _answers(model, rows, batches[number], hidden, description)
+                for answers in found:
+                    keep(*answers)
+                told += found if several else []
                 bar.update(len(batches[number]))
     finally:
         for part, training in modes:
             part.training = training
-    logits = np.zeros((len(rows), model.config.num_labels), np.float32)
-    states: list[np.ndarray] | None = [np.empty(0)] * len(rows) if hidden else None
-    for indices, values, last in runtime.gathered(found):
-        logits[indices] = values
-        for i, state in zip(indices, last, strict=bool(last)):
-            states[i] = state
+    for answers in runtime.gathered(told):
+        keep(*answers)
     if not np.isfinite(logits).all():
         row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
         raise InputError(

@@ -99,3 +99,20 @@ def test_other_errors_of_a_model_are_not_taken_for_memory(model, tokenizer):
     model.register_forward_pre_hook(broken)
     with pytest.raises(RuntimeError, match="multiplied"):
         predict(model, EncodedTexts(tokenizer, TEXTS))
+
+
+def test_states_in_a_file_are_those_in_memory(model, tokenizer, monkeypatch):
+    rows = EncodedTexts(tokenizer, TEXTS)
+    there = predict(model, rows, hidden=True).hidden
+    monkeypatch.setattr("bedkd.training.predict.IN_MEMORY", 0)
+    filed = predict(model, rows, hidden=True).hidden
+    assert isinstance(filed.values, np.memmap) and not isinstance(there.values, np.memmap)
+    assert len(filed.values) == rows.lengths.sum()  # nothing is kept for padding
+    np.testing.assert_array_equal(filed.values, there.values)
+    order = [2, 0]
+    expected = torch.nn.utils.rnn.pad_sequence(
+        [torch.from_numpy(there[i]) for i in order], batch_first=True
+    )
+    assert torch.equal(filed.padded(order), expected)
+    with pytest.raises(IndexError):
+        filed[len(TEXTS)]
