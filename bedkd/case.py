@@ -19,7 +19,7 @@ from bedkd.models import fingerprint, max_length
 from bedkd.training.batches import EncodedTexts, check_labels, encode
 from bedkd.training.embed import embed
 from bedkd.training.predict import Prediction, predict
-from bedkd.training.runtime import on_device
+from bedkd.training.runtime import compiled, on_device
 
 # Fewer trusted rows of a class cannot be divided into three parts.
 MIN_PER_CLASS = 6
@@ -121,7 +121,7 @@ class Case:
     @cached_property
     def suspect(self) -> PreTrainedModel:
         """The model on the accelerator's device in single precision; a copy where it was not."""
-        return on_device(self.model)
+        return compiled(on_device(self.model), in_place=False)
 
     @cached_property
     def gaps(self) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from accelerate.utils import DynamoBackend
 
 from bedkd.errors import InputError
 from bedkd.escaping import code, markdown
@@ -75,10 +76,12 @@ def commit() -> str | None:
 
 
 def device_name() -> str:
-    """The accelerator's name, or the processor's with the number of threads in use; with the
-    precision of training where that is not the usual one (fp16 on CUDA, else single)."""
+    """The accelerator's name, or the processor's with the number of threads in use and the
+    precision of training where that is not single; and what compiled the models, if anything."""
+    backend = accelerator().state.dynamo_plugin.backend
+    made = "" if backend == DynamoBackend.NO else f", compiled by {backend.value.lower()}"
     if device().type == "cuda":
-        return torch.cuda.get_device_name()
+        return torch.cuda.get_device_name() + made
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -88,7 +91,7 @@ def device_name() -> str:
                 break
     precision = accelerator().mixed_precision
     suffix = "" if precision == "no" else f", trained in {precision}"
-    return f"{name}, {torch.get_num_threads()} threads{suffix}"
+    return f"{name}, {torch.get_num_threads()} threads{suffix}{made}"
 
 
 def stored(stage: str, folder: str | Path | None = None) -> list[dict]:

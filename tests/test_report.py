@@ -315,3 +315,8 @@ def test_words_of_strangers_are_made_harmless():
     assert line.isprintable()
     assert line.count("`") == 2 * len(words)
     assert "x" * 41 not in line
+
+
+def test_the_device_says_what_compiled_the_models(monkeypatch, fresh_accelerator):
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "eager")
+    assert report.device_name().endswith(", compiled by eager")

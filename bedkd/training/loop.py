@@ -62,6 +62,7 @@ class Trainer:
         self.model, self.max_grad_norm = model, max_grad_norm
         if not any(p.requires_grad for p in model.parameters()):
             model.requires_grad_(True)  # frozen as a whole, as teachers are; parts may stay frozen
+        runtime.compiled(model, in_place=True)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = self.acc.prepare_optimizer(
             torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, fused=True)

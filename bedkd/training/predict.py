@@ -17,7 +17,6 @@ from bedkd.training import runtime
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.forward import ask
 
-
 # Hidden states that take more bytes than this are kept in a file.
 IN_MEMORY = 2**28
 
@@ -38,7 +37,8 @@ class TokenStates(Sequence):
         self.ends = np.cumsum(lengths)
         shape = (int(self.ends[-1]) if len(lengths) else 0, size)
         if 4 * np.prod(shape, dtype=float) > IN_MEMORY:
-            self.values = np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape)
+            with tempfile.TemporaryFile() as file:  # the map outlives it
+                self.values = np.memmap(file, np.float32, "w+", shape=shape)
         else:
             self.values = np.zeros(shape, np.float32)
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
+from accelerate.utils import DynamoBackend, gather_object
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from transformers import PreTrainedModel
 
@@ -73,6 +73,26 @@ def on_device(model: PreTrainedModel) -> PreTrainedModel:
     ours = copy.deepcopy(model).to(device=device(), dtype=torch.float32)
     ours.stored_dtype = getattr(model, "stored_dtype", model.dtype)
     return ours
+
+
+def compiled(model: PreTrainedModel, *, in_place: bool) -> PreTrainedModel:
+    """The model with a forward pass made by ``torch.compile`` where Accelerate was told a backend
+    (``ACCELERATE_DYNAMO_BACKEND=inductor``, or ``accelerate launch --dynamo_backend inductor``);
+    otherwise the model as it is.
+
+    Meant for CUDA, where it has not been measured yet.
+    Weights, their names and copies of the model are as without.
+
+    Args:
+        in_place: change this very model, and not another one with the same weights.
+    """
+    plugin = accelerator().state.dynamo_plugin
+    if plugin.backend == DynamoBackend.NO:
+        return model
+    model = model if in_place else copy.copy(model)
+    # Batches are of many lengths: one program for all of them.
+    model.compile(**{**plugin.to_kwargs(), "dynamic": True})
+    return model
 
 
 def refuse_unless_out_of_memory(error: RuntimeError, what: str, can_halve: bool) -> None:

@@ -106,7 +106,8 @@ def test_states_in_a_file_are_those_in_memory(model, tokenizer, monkeypatch):
     there = predict(model, rows, hidden=True).hidden
     monkeypatch.setattr("bedkd.training.predict.IN_MEMORY", 0)
     filed = predict(model, rows, hidden=True).hidden
-    assert isinstance(filed.values, np.memmap) and not isinstance(there.values, np.memmap)
+    assert isinstance(filed.values, np.memmap)
+    assert not isinstance(there.values, np.memmap)
     assert len(filed.values) == rows.lengths.sum()  # nothing is kept for padding
     np.testing.assert_array_equal(filed.values, there.values)
     order = [2, 0]

@@ -1,13 +1,19 @@
 """The one accelerator of the process."""
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from bedkd.training import runtime
+from bedkd.training.batches import EncodedTexts
+from bedkd.training.loop import Trainer
+from bedkd.training.objectives import cross_entropy
+from bedkd.training.predict import predict
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +130,31 @@ def test_processes_share_the_batches_without_one_twice(monkeypatch):
         shares.append(runtime.my_share(10))
     assert sorted(np.concatenate(shares)) == list(range(10))
     assert {len(share) for share in shares} == {3, 4}
+
+
+@pytest.mark.parametrize("backend", ["no", "eager"])
+def test_models_are_compiled_where_accelerate_was_told_so(backend, bert, tokenizer, monkeypatch):
+    """By torch's own backend "eager", which needs no compiler and changes no digit."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", backend)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    rows = EncodedTexts(tokenizer, ["fine", "dull film"] * 4, [1, 0] * 4)
+    plain, untouched = copy.deepcopy(bert), copy.deepcopy(bert)
+    asked = runtime.compiled(bert, in_place=False)  # the suspect model of a case
+    assert (asked is bert) == (backend == "no")
+    assert asked.classifier.weight is bert.classifier.weight
+    np.testing.assert_array_equal(predict(asked, rows).logits, predict(untouched, rows).logits)
+    assert bool(torch._dynamo.utils.counters["frames"]["ok"]) == (backend == "eager")
+    torch._dynamo.utils.counters.clear()
+    predict(bert, rows)
+    assert not torch._dynamo.utils.counters["frames"]["ok"]  # the caller's own is as it was
+    for model, told in ((bert, backend), (plain, "no")):
+        runtime.accelerator.cache_clear()
+        AcceleratorState._reset_state(reset_partial_state=True)
+        monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", told)
+        trainer = Trainer(model, num_steps=2, lr=1e-3, seed=0)
+        trainer.train([(cross_entropy, rows, np.arange(8)), (cross_entropy, rows, np.arange(5))])
+    assert bool(torch._dynamo.utils.counters["frames"]["ok"]) == (backend == "eager")
+    for one, other in zip(bert.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert list(bert.state_dict()) == list(plain.state_dict())
