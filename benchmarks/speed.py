@@ -2,9 +2,10 @@
 
     python benchmarks/speed.py --dataset sst2 --attack badnets --layers 3
 
-Four ways, one after the other, each from the same victim and the same rows: the recipe as it was
+Six ways, one after the other, each from the same victim and the same rows: the recipe as it was
 released (``benchmarks/released_recipe.py``), the same recipe in our loop (preset ``paper``), our
-``default`` and ``presumed-clean``, and detection with drop-and-retrain. Training in single
+``default``, as it is and with frozen token embeddings in the repair, ``presumed-clean``, and
+detection with drop-and-retrain. Training in single
 precision throughout. Every run is one record of ``results/performance/speed-CELL.json``, written
 when it ends; the same command goes on where it was interrupted. With ``--repeats`` the ways take
 turns, so that a machine that slows down slows all of them.
@@ -13,6 +14,7 @@ turns, so that a machine that slows down slows all of them.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,13 +29,17 @@ from bedkd.presets import PRESETS
 from bedkd.purify import purify
 
 ROOT = Path(__file__).resolve().parent.parent
-WAYS = ("released", "paper", "default", "presumed-clean", "retrain")
+FROZEN = "frozen-embeddings"
+WAYS = ("released", "paper", "default", "presumed-clean", "retrain", FROZEN)
 log = logging.getLogger("speed")
 
 
 def run(way: str, cell: experiments.Cell) -> tuple:
     """The model that a way makes of the cell's victim, and what it cost, loading apart."""
-    given = experiments.case(cell, PRESETS["paper" if way == "released" else way]())
+    preset = PRESETS[{"released": "paper", FROZEN: "default"}.get(way, way)]()
+    if way == FROZEN:
+        preset = preset._replace(repair=replace(preset.repair, frozen_embeddings=True))
+    given = experiments.case(cell, preset)
     parts = {}
     with Costs() as costs:
         if way == "released":
@@ -48,8 +54,7 @@ def run(way: str, cell: experiments.Cell) -> tuple:
                 seed=cell.seed,
             )
         else:
-            _, detector, repair = PRESETS[way]()
-            purified = purify(given, detector, repair)
+            purified = purify(given, preset.detector, preset.repair)
             made, parts = purified.model, purified.cpu_seconds
     return made, {**costs.to_dict(), "parts": parts}
 

@@ -31,6 +31,7 @@ WAYS = {
     "released": "the recipe as it was released",
     "paper": "the recipe in our loop (`paper`)",
     "default": "our `default`",
+    "frozen-embeddings": "`default`, token embeddings frozen in the repair",
     "presumed-clean": "`presumed-clean`, the default to be",
     "retrain": "detect, drop and retrain",
 }

@@ -74,6 +74,9 @@ class AdversarialDistillation:
             are; more come closer to training again, and take longer.
         decay: let the learning rate rise over the first tenth of all steps and then fall to 0; all
             cycles are then run.
+        frozen_embeddings: leave the token embeddings as they are, which saves time and memory in a
+            small model, most of whose weights they are. What was written into those of trigger
+            words stays.
         stop_margin: see :class:`~bedkd.repairs.stopping.Stopping`; a quarter of the flagged rows is
             then never trained on. None runs all cycles (the paper). The rate expected of held-out
             flagged rows is that of their soft labels with ``relabel``, and otherwise how often
@@ -107,6 +110,7 @@ class AdversarialDistillation:
     transplant_every: int | None = 1
     presumed_clean: int = 0
     decay: bool = False
+    frozen_embeddings: bool = False
     stop_margin: float | None = 0.05
     patience: int | None = 4
 
@@ -155,7 +159,8 @@ class AdversarialDistillation:
         labels = soft_labels(case, detection, rows) if self.punish == "relabel" else None
         presumed = presumed_clean(case, detection, self.presumed_clean)
         work = _Work(self, case, rows, labels, presumed)
-        student, rng = student_of(case.suspect), np.random.default_rng(case.seed)
+        student = student_of(case.suspect, frozen_embeddings=self.frozen_embeddings)
+        rng = np.random.default_rng(case.seed)
         trainer = Trainer(
             student,
             num_steps=self.cycles * work.schedule.steps_per_cycle,

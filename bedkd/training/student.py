@@ -27,9 +27,14 @@ def adapter_weights(model: PeftModel) -> dict[str, Tensor]:
     )
 
 
-def student_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel | PeftModel:
+def student_of(
+    model: PreTrainedModel | PeftModel, *, frozen_embeddings: bool = False
+) -> PreTrainedModel | PeftModel:
     """A copy to train. Of an adapter it is a second one on the same base: all weights that are not
     the adapter's are shared, not copied, and stay frozen.
+
+    Args:
+        frozen_embeddings: leave the token embeddings of a whole model as they are.
 
     Example:
         >>> from bedkd import models
@@ -40,7 +45,12 @@ def student_of(model: PreTrainedModel | PeftModel) -> PreTrainedModel | PeftMode
         (True, 31490)
     """
     if not is_adapter(model):
-        return copy.deepcopy(model)
+        student = copy.deepcopy(model)
+        if frozen_embeddings:
+            if not any(weight.requires_grad for weight in student.parameters()):
+                student.requires_grad_(True)  # frozen as a whole, as teachers are
+            student.get_input_embeddings().requires_grad_(False)
+        return student
     own = {weight.data_ptr() for weight in adapter_weights(model).values()}
     weights = [*model.parameters(), *model.buffers()]
     student = copy.deepcopy(model, {id(w): w for w in weights if w.data_ptr() not in own})
