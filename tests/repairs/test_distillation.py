@@ -1,5 +1,6 @@
 """Stage 2: adversarial knowledge distillation."""
 
+import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -340,3 +341,30 @@ def test_transplants_are_held_to_what_the_suspect_model_says_of_their_hosts(
     answers = predict(victim, EncodedTexts(tokenizer, trusted["text"][:], max_length=32))
     np.testing.assert_allclose(made[0].teacher_logits, answers.logits, atol=1e-5)
     assert (made[0].temperature, made[0].alpha) == (3.0, 0.25)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_token_embeddings_are_left_as_they_are_where_asked(
+    frozen, victim, tokenizer, task, monkeypatch
+):
+    kept = []
+
+    class Watched(Trainer):
+        def __init__(self, model, **settings):
+            super().__init__(model, **settings)
+            kept.extend(self.state_dict()["model"])
+
+    monkeypatch.setattr(distillation, "Trainer", Watched)
+    # A caller's model may be frozen as a whole.
+    suspect = copy.deepcopy(victim).requires_grad_(False)
+    case = Case(suspect, tokenizer, task.clean["dev"], task.train, Parts(5, 20, 10), 32)
+    found = Given(tuple(np.flatnonzero(task.train["poisoned"]))).detect(case)
+    made = replace(REPAIR, cycles=1, frozen_embeddings=frozen).repair(case, found)
+    changed = {
+        name
+        for name, weight in made.model.state_dict().items()
+        if not torch.equal(weight, suspect.state_dict()[name])
+    }
+    tokens = "bert.embeddings.word_embeddings.weight"
+    assert (tokens in changed) == (tokens in kept) == (not frozen)  # kept: in checkpoints
+    assert {"bert.embeddings.position_embeddings.weight", "classifier.weight"} <= changed
