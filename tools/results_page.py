@@ -109,6 +109,14 @@ Share of triggered rows of the other class that the purified model calls the tar
 word the row carries, or sentence where insertions are mixed.
 
 """
+DECODERS = """\
+SmolLM2-135M, a language model, with a classification head (`benchmarks/decoders.sh`): its first
+layers only, few rows and few epochs, so that two CPU cores can train it. *Trained* says what of it:
+low-rank adapters beside it, or all of its weights. Preset `quick`; shares before → after it, and
+in brackets what a model of the same kind without poison has. A dash: not measured.
+[Decoders](../notebooks/15_decoders.ipynb) tells more, and what a repair takes in memory.
+
+"""
 UNDEFENDED = """\
 What the attacks achieve when nobody defends. Rewriting attacks have to be read with their floor: a
 rewriting can blur the label for an honest model too, and what lies below the floor is no
@@ -208,6 +216,35 @@ def undefended() -> str:
         row += pair(group, "undefended", "racc_by_class", "racc_ceiling_by_class", target=True)
         rows.append(row)
     return section("Undefended victims", UNDEFENDED, header, rows, records)
+
+
+def decoders() -> str:
+    """A language model as the victim, before and after."""
+    before = load("decoders/undefended")
+    if not before:
+        return ""
+    after = {json.dumps(r["cell"], sort_keys=True): r for r in load("decoders/defended-quick")}
+    header = ["attack", "layers", "trained", "AUROC", "precision", "recall"]
+    header += ["ASR (floor)", "RACC (ceiling)", "target class (ceiling)", "CACC (without poison)"]
+    shares = (("asr", "asr_floor"), ("racc", "racc_ceiling"))
+    shares += (("racc_by_class", "racc_ceiling_by_class"), ("cacc", "cacc_reference"))
+    rows = []
+    for record in sorted(before, key=lambda r: (not r["cell"].get("lora"), r["cell"]["attack"])):
+        cell = record["cell"]
+        rank = cell.get("lora")
+        trained = f"adapters, rank {rank}" if rank else "all weights"
+        row = [NAMES[cell["attack"]], str(cell["layers"]), trained]
+        repaired = after.get(json.dumps(cell, sort_keys=True))
+        found = repaired["detection"] if repaired else {}
+        row.append(spread_text([found.get("auroc")], digits=3))
+        row += [cell_text([share(found, key)]) for key in ("precision", "recall")]
+        for key, beside in shares:
+            target = key == "racc_by_class"
+            old, reference = pair([record], "undefended", key, beside, target)
+            new = pair([repaired], "defended", key, beside, target)[0] if repaired else "–"
+            row.append(f"{old} → {new} ({reference})")
+        rows.append(row)
+    return section("A language model as the victim", DECODERS, header, rows, before)
 
 
 def defences() -> list[str]:
@@ -437,6 +474,7 @@ def page() -> str:
         + by_word()
         + parts()
         + conditions()
+        + decoders()
         + undefended()
         + states()
     )
