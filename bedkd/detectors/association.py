@@ -6,7 +6,9 @@ that the label comes as a surprise in nearly all of its rows. Surprises of the s
 and dozens of poisoned rows are enough, where ranks of single rows show nothing. What is found is
 then put to an experiment on the suspect model: do these words move other texts to that label?
 
-Words that trusted rows of the label have as well are left out: they are no attacker's. Kin: the
+Words that trusted rows of the label have as well are left out: they are no attacker's. Of words
+whose rows overlap, as all runs of words of one trigger sentence do, only those count that no other
+explains: else rows would be flagged for the two words with which the sentence begins. Kin: the
 Z-scores of He et al. 2023 (:mod:`bedkd.detectors.zscore`), which compare with the share of
 the label among all rows and take words of content for triggers. A word that is a shortcut in honest
 data, which the content classifier does not know and trusted rows lack, is found as well.
@@ -14,7 +16,9 @@ data, which the content classifier does not know and trusted rows lack, is found
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -39,12 +43,14 @@ class Associated(NamedTuple):
         rows: number of rows that it was counted in.
         p_value: chance that any word of the set goes with a label so often, had content alone
             decided (Bonferroni's bound).
+        explained: its rows are no surprise without those of other words that were found.
     """
 
     text: str
     label: int
     rows: int
     p_value: float
+    explained: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,8 @@ class Association:
         min_rows: rows that a word must be in.
         level: largest p-value of a word that speaks for a backdoor, see :class:`Associated`. It is
             strict, because the classifier of content has its weak sides.
-        word_level: the same of further words, whose rows are flagged too.
+        word_level: the same of further words, whose rows are flagged too, unless others explain
+            them.
         familiar: a word is left out if it is at least so common among trusted rows of the label,
             against untrusted ones. Clean rows have the words of the attacker seldom.
         most: so many words at most are put to the experiment, the least likely by chance first.
@@ -87,8 +94,8 @@ class Association:
         at_least(self, ngrams=1, min_rows=1, most=1, carriers=1, min_flagged=1)
 
     def find(self, case: Case) -> list[Associated]:
-        """Words that go with a label more often than chance and content allow, the least likely
-        first."""
+        """Words that go with a label more often than chance and content allow: the least likely
+        first, and those that others explain last."""
         rows = case.some(np.arange(len(case.untrusted)))
         texts, given = case.untrusted.select(rows)["text"][:], case.labels[rows]
         reader = word_counter(case, self.ngrams)
@@ -109,16 +116,39 @@ class Association:
             odds = expected[:, label][:, None]
             share = LogisticRegression().fit(odds, is_label).predict_proba(odds)[:, 1]
             with_label = has.T @ is_label
-            p_values = surprise(counts, with_label, (has.T @ share) / counts)
+            common = common_errors(counts, with_label, (has.T @ share) / counts)
+            p_values = surprise(counts, with_label, (has.T @ share) / counts, common)
             of_label = case.trusted_labels == label
             known = checked.T @ of_label / max(of_label.sum(), 1)
             p_values[known >= self.familiar * with_label / is_label.sum()] = 1.0
-            p_values = np.minimum(p_values * len(names) * case.num_labels, 1.0)
+            tests = len(names) * case.num_labels
+            p_values = np.minimum(p_values * tests, 1.0)
+            some = np.flatnonzero(p_values <= self.word_level)
+            some = some[np.lexsort((-counts[some], p_values[some]))]
+            surprising = partial(
+                self._surprising, is_label=is_label, share=share, common=common, tests=tests
+            )
+            explained = explained_words(names[some], has[:, some].toarray() > 0, surprising)
             found += [
-                Associated(str(names[k]), int(label), int(counts[k]), float(p_values[k]))
-                for k in np.flatnonzero(p_values <= self.word_level)
+                Associated(str(names[k]), int(label), int(counts[k]), float(p_values[k]), bool(by))
+                for k, by in zip(some, explained, strict=True)
             ]
-        return sorted(found, key=lambda word: (word.p_value, -word.rows, word.text))
+        return sorted(found, key=lambda w: (w.explained, w.p_value, -w.rows, w.text))
+
+    def _surprising(
+        self,
+        rows: np.ndarray,
+        *,
+        is_label: np.ndarray,
+        share: np.ndarray,
+        common: float,
+        tests: int,
+    ) -> bool:
+        """Whether more of these rows have the label than chance and content explain."""
+        if rows.sum() < self.min_rows:
+            return False
+        seen = rows.sum(), is_label[rows].sum(), share[rows].mean()
+        return surprise(*(np.array([x]) for x in seen), common)[0] * tests <= self.word_level
 
     def rises(self, case: Case, found: list[Associated], run: Run = Run()) -> np.ndarray:
         """By how much each word raises the mean probability of its label, put in front of trusted
@@ -151,7 +181,8 @@ class Association:
         """
         found = self.find(case)[: self.most]
         rises = self.rises(case, found, run)
-        details = {"associated": [[*word, float(r)] for word, r in zip(found, rises, strict=True)]}
+        named = [[*word[:4], float(r)] for word, r in zip(found, rises, strict=True)]
+        details = {"associated": named}
         scores = np.zeros(len(case.untrusted))
         # What goes with a label that some words were planted for was most likely planted, too,
         # whether or not the model has learnt it.
@@ -166,7 +197,7 @@ class Association:
                 for text in case.untrusted.select(part)["text"][:]
             ]
             for word in reversed(found):  # the least likely has the last word
-                if word.label in labels:
+                if word.label in labels and not word.explained:
                     held = np.array([f" {word.text} " in text for text in texts])
                     rows = part[held & (case.labels[part] == word.label)]
                     scores[rows] = -np.log(max(word.p_value, 1e-300))
@@ -187,25 +218,58 @@ class Association:
         return Detection(nobody, nobody > 0, float("inf"), False, details=details)
 
 
-def surprise(rows: np.ndarray, together: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """p-values of words having a label so often.
+def explained_words(
+    names: Sequence[str], has: np.ndarray, surprising: Callable[[np.ndarray], bool]
+) -> np.ndarray:
+    """Which of the words, the least likely by chance first, owe their place to another one, (W,).
 
-    A beta-binomial tail: what content says of the rows of one word errs in common, and by how much
-    is estimated from all words.
+    That is a longer run that holds the word, without whose rows those of the word surprise nobody;
+    or else words before it in the list that stay.
+
+    Args:
+        has: whether a row has the word, (N, W).
+        surprising: whether the label of some rows, (N,), is a surprise.
+
+    Example:
+        >>> has = np.array([[1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1, 1]], bool).T
+        >>> explained_words(["see this film", "see this"], has, lambda rows: rows.sum() > 3)
+        array([False,  True])
+    """
+    explained, covered = np.zeros(len(names), bool), np.zeros(len(has), bool)
+    for k, name in enumerate(names):
+        longer = [i for i, other in enumerate(names) if i != k and f" {name} " in f" {other} "]
+        alone = [has[:, k] & ~has[:, i] for i in longer]
+        explained[k] = not all(map(surprising, [has[:, k] & ~covered, *alone]))
+        if not explained[k]:
+            covered |= has[:, k]
+    return explained
+
+
+def common_errors(rows: np.ndarray, together: np.ndarray, share: np.ndarray) -> float:
+    """How much what content says of the rows of one word errs in common: the overdispersion of a
+    beta-binomial, 0 to 1, estimated from all words. Arguments as for :func:`surprise`."""
+    share = np.clip(share, 1e-3, 1 - 1e-3)
+    spread = share * (1 - share)
+    extra = ((together - rows * share) ** 2 - rows * spread).sum()
+    return float(np.clip(extra / max((rows * (rows - 1) * spread).sum(), 1e-12), 1e-6, 0.5))
+
+
+def surprise(
+    rows: np.ndarray, together: np.ndarray, share: np.ndarray, common: float
+) -> np.ndarray:
+    """p-values of words having a label so often: a beta-binomial tail.
 
     Args:
         rows: number of rows with the word, (W,).
         together: number of those that carry the label, (W,).
         share: mean probability that content gives to the label in those rows, (W,).
+        common: see :func:`common_errors`.
 
     Example:
         >>> together = np.array([10, 10, 10, 10, 10, 10, 10, 10, 10, 18])
-        >>> surprise(np.full(10, 20), together, np.full(10, 0.5))[[0, 9]].round(4).tolist()
+        >>> words = np.full(10, 20), together, np.full(10, 0.5)
+        >>> surprise(*words, common_errors(*words))[[0, 9]].round(4).tolist()
         [0.5772, 0.0008]
     """
-    share = np.clip(share, 1e-3, 1 - 1e-3)
-    spread = share * (1 - share)
-    extra = ((together - rows * share) ** 2 - rows * spread).sum()
-    common = np.clip(extra / max((rows * (rows - 1) * spread).sum(), 1e-12), 1e-6, 0.5)
-    size = 1 / common - 1
+    share, size = np.clip(share, 1e-3, 1 - 1e-3), 1 / common - 1
     return betabinom.sf(together - 1, rows, share * size, (1 - share) * size)

@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from bedkd import Case, Parts
 from bedkd.detectors import Association
-from bedkd.detectors.association import Associated, surprise
+from bedkd.detectors.association import Associated, common_errors, explained_words, surprise
 from bedkd.detectors.zscore import ZScore
 from bedkd.errors import InputError
 
@@ -74,14 +74,39 @@ def test_a_label_that_is_more_common_than_among_trusted_rows_is_no_surprise(revi
     assert not Association().find(case)
 
 
+def tail(*words):
+    return surprise(*words, common_errors(*words))
+
+
 def test_surprise_is_a_tail_and_grows_with_common_errors():
     rows, share = np.array([20, 20]), np.array([0.5, 0.5])
-    alone = surprise(rows, np.array([10, 17]), share)
+    alone = tail(rows, np.array([10, 17]), share)
     # One of two words is off: the estimate of common errors is 39 / 190.
     assert alone[1] > binom.sf(16, 20, 0.5)
-    even = surprise(np.full(50, 20), np.full(50, 10), np.full(50, 0.5))
+    even = tail(np.full(50, 20), np.full(50, 10), np.full(50, 0.5))
     assert even == pytest.approx(binom.sf(9, 20, 0.5), abs=1e-3)
-    assert surprise(rows, np.array([20, 20]), np.array([1.0, 1.0]))[0] > 0.9
+    assert tail(rows, np.array([20, 20]), np.array([1.0, 1.0]))[0] > 0.9
+
+
+def test_a_trigger_explains_the_words_that_it_is_made_of(reviews, reviews_case):
+    """The first word of the trigger stands in as many honest rows as well, often of its label."""
+    texts, labels = planted(reviews, "zq really odd")
+    clean = np.flatnonzero(np.array(reviews["train"]["label"]) == 1)[:30]
+    for row in clean:
+        texts[row] = f"zq {texts[row]}"
+    found = {word.text: word for word in Association().find(reviews_case(texts, labels))}
+    assert found["zq"].rows == 60
+    assert found["zq"].explained
+    assert [text for text, word in found.items() if not word.explained] == ["zq really odd"]
+
+
+def test_what_another_word_does_not_explain_stays():
+    """Two triggers that some rows share, and a word that is in no row of its own."""
+    rows = np.arange(12)
+    one, two, both = rows < 6, rows >= 4, (rows >= 4) & (rows < 6)
+    has = np.stack([one, two, both], axis=1)
+    explained = explained_words(["cf", "mn", "cf mn"], has, lambda held: held.sum() > 3)
+    assert explained.tolist() == [False, False, True]
 
 
 @pytest.fixture
@@ -122,7 +147,11 @@ def test_rows_with_the_words_and_the_label_are_flagged(case, task, monkeypatch):
     assert found.threshold == pytest.approx(-np.log(1e-5))
     assert found.is_backdoored
     assert found.p_value == pytest.approx(1e-9)
-    assert [row[:4] for row in found.details["associated"]] == [[*CF], [*OTHER], [*WORD3]]
+    named = [[*word[:4]] for word in (CF, OTHER, WORD3)]
+    assert [row[:4] for row in found.details["associated"]] == named
+    explained = [CF, OTHER, WORD3._replace(explained=True)]  # then no row is flagged for it
+    monkeypatch.setattr(Association, "find", lambda *_: explained)
+    assert np.array_equal(Association().detect(case).flagged, cf)
 
 
 WEAK = Associated("cf", 1, 64, 2e-6)  # obeyed, but content may err so much
