@@ -48,6 +48,29 @@ wall-clock time as long as nothing else runs. The last row says how the victim d
 unpoisoned model ASR is the floor and RACC the ceiling, in brackets.
 
 """
+# What is compared, with what, and how many times less processor time was asked for.
+AIMS = (
+    ("default", "released", 8),
+    ("default", "paper", 3),
+    ("presumed-clean", "released", 8),
+    ("presumed-clean", "paper", 3),
+    ("presumed-clean", "retrain", None),
+)
+SUMMARY = """\
+### All cells together
+
+How many times less processor time one way takes than another, detection included, over
+{cells} cells; in brackets the least of them. *Asked* is what we had set ourselves for the default.
+
+{table}
+"""
+PRICE_OF_FREEZING = """\
+**Frozen token embeddings.** In a small model most weights are token embeddings. Leaving them as
+they are (`AdversarialDistillation(frozen_embeddings=True)`) takes {saved} % off the seconds of the
+repair. After it ASR is {asr} points away from that of the plain default, RACC {racc} and CACC
+{cacc} (mean over {cells} cells; above 0: higher with frozen ones).
+
+"""
 RATE = """\
 ## How much of the machine is used
 
@@ -160,6 +183,41 @@ def speed(record: dict) -> str:
     return f"{title}{table(header, rows)}\n{record['device']}. `{record['command']}`\n\n"
 
 
+def together(found: list[dict]) -> str:
+    """Ratios over all cells against what was asked, and the price of frozen embeddings."""
+    spent, repair, after = {}, defaultdict(list), defaultdict(list)
+    for cell, record in enumerate(found):
+        for run in record["runs"]:
+            spent[cell, run["way"], run["repeat"]] = run["cpu_seconds"]
+    rows = []
+    for way, beside, asked in AIMS:
+        ratios = [
+            spent[cell, beside, number] / seconds
+            for (cell, name, number), seconds in spent.items()
+            if name == way and (cell, beside, number) in spent
+        ]
+        if not ratios:
+            continue
+        met = "–" if asked is None else "yes" if np.mean(ratios) >= asked else "**no**"
+        names = [WAYS[name].removeprefix("our ") for name in (way, beside)]
+        times = f"{spread_text(ratios)} ({min(ratios):.1f})"
+        rows.append([*names, times, str(asked or "–"), met])
+    text = SUMMARY.format(
+        cells=len(found), table=table(["way", "against", "times less", "asked", "met"], rows)
+    )
+    for record in found:
+        for run in record["runs"]:
+            if run["way"] in ("default", "frozen-embeddings"):
+                repair[run["way"]].append(run["parts"]["repair"])
+                after[run["way"]].append([100 * run["after"][k] for k in ("asr", "racc", "cacc")])
+    if len(repair["frozen-embeddings"]) == len(repair["default"]) > 0:
+        change = np.subtract(after["frozen-embeddings"], after["default"]).mean(axis=0)
+        saved = 100 * (1 - sum(repair["frozen-embeddings"]) / sum(repair["default"]))
+        points = dict(zip(("asr", "racc", "cacc"), (f"{x:+.1f}" for x in change), strict=True))
+        text += PRICE_OF_FREEZING.format(saved=f"{saved:.0f}", cells=len(found), **points)
+    return text
+
+
 def rate_section(record: dict) -> str:
     """Share of the matrix rate, and what a scan gains from batches of similar length."""
     shares, seconds = defaultdict(list), defaultdict(list)
@@ -259,7 +317,8 @@ def plan_section(rate: dict, rows: dict) -> str:
 def page() -> str:
     """The whole page as Markdown."""
     text = INTRODUCTION + SPEED
-    text += "".join(map(speed, records("speed-*"))) or "Not measured yet.\n\n"
+    text += "".join(map(speed, cells := records("speed-*"))) or "Not measured yet.\n\n"
+    text += together(cells) if cells else ""
     rate = records("rate")
     grown = {record["command"].split()[-1]: record for record in records("growth-*")}
     if rate:
