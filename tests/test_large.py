@@ -61,6 +61,33 @@ def test_single_evidence_is_the_same_in_parts(case, detector, monkeypatch):
     assert parts.scores == pytest.approx(whole.scores, abs=1e-4)
 
 
+def test_interrupted_content_evidence_goes_on_with_the_next_part(
+    case, parted, tmp_path, monkeypatch
+):
+    whole = Content().detect(again(case))
+    run, asked, embedded = Run(tmp_path), [], Case.embedded
+
+    def die_in_the_third(case, part):
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(part[0])
+        return embedded(case, part)
+
+    monkeypatch.setattr(Case, "embedded", die_in_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        Content().detect(again(case), run)
+    assert asked == [0, 37]
+
+    def watch(case, part):
+        asked.append(part[0])
+        return embedded(case, part)
+
+    monkeypatch.setattr(Case, "embedded", watch)
+    rest = Content().detect(again(case), run)
+    assert asked == [part[0] for part in case.scans]
+    assert rest.scores.tolist() == whole.scores.tolist()
+
+
 def test_an_interrupted_scan_goes_on_with_the_next_part(case, parted, tmp_path, monkeypatch):
     whole = DirectionalMapping(epochs=1).map(again(case)).untrusted.p_given
     run, asked, read = Run(tmp_path), [], Case.read

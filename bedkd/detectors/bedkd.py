@@ -80,7 +80,7 @@ class BeDKDDetector:
         p = p_value(behaviour.trusted[behaviour.null], behaviour.untrusted[behaviour.eligible])
         if self.null == "all":
             behaviour = as_if_trained_on(behaviour, case)
-        content = self.content.evidence(case) if self.content else None
+        content = self.content.evidence(case, run) if self.content else None
         wording, auroc = self._wording(case, behaviour + content)
         total = behaviour + content + wording
         flagged, threshold = total.flag(self.fdr), total.threshold(self.fdr)

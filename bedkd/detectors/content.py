@@ -71,11 +71,17 @@ class Content:
     fdr: float = 0.05
     min_flagged: int = 16
 
-    def evidence(self, case: Case) -> Evidence:
+    def evidence(self, case: Case, run: Run = Run()) -> Evidence:
         """What the content of every row says, trusted rows by a classifier that did not see
-        them."""
+        them. Of large sets every part is kept as soon as it is there."""
         against, trusted = against_label(case, case.trusted_embeddings)
-        found = [against(case.embedded(part), case.labels[part]) for part in case.scans]
+        found, parts = [], case.scans
+        kept = run if len(parts) > 1 else Run()
+        for k, part in enumerate(parts, start=1):
+            if (saved := kept.load(f"content-{k}")) is None:
+                saved = {"against": against(case.embedded(part), case.labels[part])}
+                kept.save(f"content-{k}", lambda: saved)  # noqa: B023
+            found.append(saved["against"])
         return Evidence.of(np.concatenate(found), trusted)
 
     def detect(self, case: Case, run: Run = Run()) -> Detection:
@@ -83,7 +89,7 @@ class Content:
         counts = len(case.divided.all), len(case.untrusted)
         if missing := too_few(*counts, self.fdr, self.min_flagged):
             return Detection.undecided(case, missing)
-        found = self.evidence(case)
+        found = self.evidence(case, run)
         flagged = found.flag(self.fdr)
         enough = int(flagged.sum()) >= self.min_flagged
         return Detection(found.untrusted, flagged, found.threshold(self.fdr), enough)
