@@ -63,7 +63,17 @@ How many times less processor time one way takes than another, detection include
 {cells} cells; in brackets the least of them. *Asked* is what we had set ourselves for the default.
 
 {table}
+Of the seconds of the default detection takes {detection} %, the repair {repair} %, and the
+comparison of the model before and after {outcome} %. The repair alone takes {times} times less than
+that of the recipe in our loop. Most of our detection is work that the recipe as released leaves
+out: it scans only until it has 128 hits, asks neither content nor wording, and gives no verdict;
+ours reads every row with suspect and student, and once more with a sentence encoder of six layers,
+twice as many as the victim has.{inverted}
+
 """
+INVERTED = """ And what the fast or slow way buys is not the same: the recipe as released ends with
+the trigger turned round, an ASR far below its floor and a RACC near one half, on every one of these
+cells."""
 PRICE_OF_FREEZING = """\
 **Frozen token embeddings.** In a small model most weights are token embeddings. Leaving them as
 they are (`AdversarialDistillation(frozen_embeddings=True)`) takes {saved} % off the seconds of the
@@ -169,23 +179,43 @@ def speed(record: dict) -> str:
             continue
         # Repeats take turns: each is compared with the one beside it.
         ratios = [a / b for a, b in zip(slowest or [], spent[way], strict=False)]
-        row = [name, spread_text(spent[way]), spread_text(ratios) if ratios else "–"]
+        seconds = [run["parts"] for run in runs[way] if run["parts"]]
+        stages = ("detection", "repair", "outcome")
+        parts = " + ".join(spread_text([part[s] for part in seconds], 0) for s in stages)
+        row = [name, spread_text(spent[way], 0), parts if seconds else "–"]
+        row.append(spread_text(ratios) if ratios else "–")
         for key in ("asr", "racc", "cacc"):
             row.append(spread_text([100 * run["after"][key] for run in runs[way]]))
         rows.append([*row, f"{max(run['peak_mb'] for run in runs[way]):.0f}"])
     before = record["victim"]
     beside = (("asr", "asr_floor"), ("racc", "racc_ceiling"), ("cacc", "cacc_reference"))
     shares = [f"{100 * before[key]:.1f} ({100 * before[other]:.1f})" for key, other in beside]
-    rows.append(["*before*", "", "", *shares, ""])
+    rows.append(["*before*", "", "", "", *shares, ""])
     cell, seed = record["cell"], record["seed"]
     title = f"### {NAMES[cell['dataset']]}, {NAMES[cell['attack']]}, seed {seed}\n\n"
-    header = ["way", "CPU s", "times faster", "ASR", "RACC", "CACC", "MB"]
+    header = [
+        "way",
+        "CPU s",
+        "detect + repair + compare",
+        "times less",
+        "ASR",
+        "RACC",
+        "CACC",
+        "MB",
+    ]
     return f"{title}{table(header, rows)}\n{record['device']}. `{record['command']}`\n\n"
+
+
+def turned_round(record: dict) -> bool:
+    """Whether after the recipe as released the trigger means "not the target"."""
+    ends = [run["after"] for run in record["runs"] if run["way"] == "released"]
+    floor = record["victim"]["asr_floor"]
+    return all(end["asr"] < floor / 2 and abs(end["racc"] - 0.5) < 0.1 for end in ends)
 
 
 def together(found: list[dict]) -> str:
     """Ratios over all cells against what was asked, and the price of frozen embeddings."""
-    spent, repair, after = {}, defaultdict(list), defaultdict(list)
+    spent, after = {}, defaultdict(list)
     for cell, record in enumerate(found):
         for run in record["runs"]:
             spent[cell, run["way"], run["repeat"]] = run["cpu_seconds"]
@@ -202,17 +232,24 @@ def together(found: list[dict]) -> str:
         names = [WAYS[name].removeprefix("our ") for name in (way, beside)]
         times = f"{spread_text(ratios)} ({min(ratios):.1f})"
         rows.append([*names, times, str(asked or "–"), met])
-    text = SUMMARY.format(
-        cells=len(found), table=table(["way", "against", "times less", "asked", "met"], rows)
-    )
+    parts = defaultdict(lambda: defaultdict(list))
     for record in found:
         for run in record["runs"]:
-            if run["way"] in ("default", "frozen-embeddings"):
-                repair[run["way"]].append(run["parts"]["repair"])
-                after[run["way"]].append([100 * run["after"][k] for k in ("asr", "racc", "cacc")])
-    if len(repair["frozen-embeddings"]) == len(repair["default"]) > 0:
+            for stage, seconds in run["parts"].items():
+                parts[run["way"]][stage].append(seconds)
+            after[run["way"]].append([100 * run["after"][k] for k in ("asr", "racc", "cacc")])
+    whole = {stage: sum(seconds) for stage, seconds in parts["default"].items()}
+    repair = {way: np.array(stages["repair"]) for way, stages in parts.items()}
+    text = SUMMARY.format(
+        cells=len(found),
+        table=table(["way", "against", "times less", "asked", "met"], rows),
+        inverted=INVERTED if all(map(turned_round, found)) else "",
+        times=spread_text((repair["paper"] / repair["default"]).tolist()),
+        **{stage: f"{100 * s / sum(whole.values()):.0f}" for stage, s in whole.items()},
+    )
+    if "frozen-embeddings" in repair:
         change = np.subtract(after["frozen-embeddings"], after["default"]).mean(axis=0)
-        saved = 100 * (1 - sum(repair["frozen-embeddings"]) / sum(repair["default"]))
+        saved = 100 * (1 - repair["frozen-embeddings"].sum() / repair["default"].sum())
         points = dict(zip(("asr", "racc", "cacc"), (f"{x:+.1f}" for x in change), strict=True))
         text += PRICE_OF_FREEZING.format(saved=f"{saved:.0f}", cells=len(found), **points)
     return text
