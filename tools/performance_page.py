@@ -76,9 +76,10 @@ the trigger turned round, an ASR far below its floor and a RACC near one half, o
 cells."""
 PRICE_OF_FREEZING = """\
 **Frozen token embeddings.** In a small model most weights are token embeddings. Leaving them as
-they are (`AdversarialDistillation(frozen_embeddings=True)`) takes {saved} % off the seconds of the
-repair. After it ASR is {asr} points away from that of the plain default, RACC {racc} and CACC
-{cacc} (mean over {cells} cells; above 0: higher with frozen ones).
+they are (`AdversarialDistillation(frozen_embeddings=True)`) changes the seconds of the repair by
+{seconds} %: gradients of embeddings are cheap. What it saves is memory, a gradient, two moments and
+the copies of most weights. After it ASR is {asr} points away from that of the plain default, RACC
+{racc} and CACC {cacc} (means over {cells} cells; above 0: higher with frozen ones).
 
 """
 RATE = """\
@@ -186,11 +187,11 @@ def speed(record: dict) -> str:
         row.append(spread_text(ratios) if ratios else "–")
         for key in ("asr", "racc", "cacc"):
             row.append(spread_text([100 * run["after"][key] for run in runs[way]]))
-        rows.append([*row, f"{max(run['peak_mb'] for run in runs[way]):.0f}"])
+        rows.append(row)
     before = record["victim"]
     beside = (("asr", "asr_floor"), ("racc", "racc_ceiling"), ("cacc", "cacc_reference"))
     shares = [f"{100 * before[key]:.1f} ({100 * before[other]:.1f})" for key, other in beside]
-    rows.append(["*before*", "", "", "", *shares, ""])
+    rows.append(["*before*", "", "", "", *shares])
     cell, seed = record["cell"], record["seed"]
     title = f"### {NAMES[cell['dataset']]}, {NAMES[cell['attack']]}, seed {seed}\n\n"
     header = [
@@ -233,11 +234,11 @@ def together(found: list[dict]) -> str:
         times = f"{spread_text(ratios)} ({min(ratios):.1f})"
         rows.append([*names, times, str(asked or "–"), met])
     parts = defaultdict(lambda: defaultdict(list))
-    for record in found:
-        for run in record["runs"]:
-            for stage, seconds in run["parts"].items():
-                parts[run["way"]][stage].append(seconds)
-            after[run["way"]].append([100 * run["after"][k] for k in ("asr", "racc", "cacc")])
+    runs = [run for record in found for run in record["runs"]]
+    for run in runs:
+        for stage, seconds in run["parts"].items():
+            parts[run["way"]][stage].append(seconds)
+        after[run["way"]].append([100 * run["after"][k] for k in ("asr", "racc", "cacc")])
     whole = {stage: sum(seconds) for stage, seconds in parts["default"].items()}
     repair = {way: np.array(stages["repair"]) for way, stages in parts.items()}
     text = SUMMARY.format(
@@ -249,9 +250,13 @@ def together(found: list[dict]) -> str:
     )
     if "frozen-embeddings" in repair:
         change = np.subtract(after["frozen-embeddings"], after["default"]).mean(axis=0)
-        saved = 100 * (1 - repair["frozen-embeddings"].sum() / repair["default"].sum())
+        seconds = 100 * (repair["frozen-embeddings"].sum() / repair["default"].sum() - 1)
         points = dict(zip(("asr", "racc", "cacc"), (f"{x:+.1f}" for x in change), strict=True))
-        text += PRICE_OF_FREEZING.format(saved=f"{saved:.0f}", cells=len(found), **points)
+        text += PRICE_OF_FREEZING.format(
+            seconds=f"{seconds:+.0f}",
+            cells=len(found),
+            **points,
+        )
     return text
 
 
