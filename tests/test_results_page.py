@@ -266,3 +266,23 @@ def test_long_documents_are_found_and_repaired_as_the_page_says():
     assert f"all of its {cycles} cycles, {minutes:.0f} minutes of processor time" in page
     assert done["settings"]["repair"]["cycles"] == cycles
     assert found["read at 128"]["verdict"] == "cannot tell"
+
+
+@pytest.mark.parametrize(("factor", "met"), [(9.0, "yes"), (7.0, "**no**")])
+@pytest.mark.parametrize(("racc", "turned"), [(0.5, True), (0.8, False)])
+def test_ratios_stand_against_what_was_asked(factor, met, racc, turned):
+    """And the page says that the trigger is turned round only where it is."""
+
+    def run(way, seconds):
+        parts = {} if way == "released" else {"detection": 60, "repair": 30, "outcome": 10}
+        after = {"asr": 0.01, "racc": racc, "cacc": 0.9}
+        return {"way": way, "repeat": 0, "cpu_seconds": seconds, "parts": parts, "after": after}
+
+    ways = [run("released", 100 * factor), run("paper", 100 * factor), run("default", 100)]
+    text = performance_page.together([{"runs": ways, "victim": {"asr_floor": 0.1}}])
+    line = next(
+        line for line in text.splitlines() if line.startswith("| `default` | the recipe as")
+    )
+    assert line.endswith(f"| {factor} ({factor}) | 8 | {met} |")
+    assert ("turned round" in text) == turned
+    assert "detection takes 60 %, the repair 30 %" in text
