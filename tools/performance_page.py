@@ -119,9 +119,12 @@ nothing interrupted; that run took {whole} processor seconds, the two others {ki
 """
 WHOLE = """\
 **The whole way.** {rows:,} embedded reviews, {poisoned:,} of them poisoned (BadNets), a victim of
-one layer that was trained on a twelfth of them, all of `bedkd purify` with the default: {flagged:,}
-rows flagged, {right:,} of them poisoned; ASR {asr} before and {asr_after} after, RACC {racc} and
-{racc_after}, CACC {cacc} and {cacc_after}; {seconds} processor seconds, {memory} MB.
+one layer that was trained on a twelfth of them, all of `bedkd purify` with the default, in one
+process: {seconds} processor seconds ({stages}), {memory} MB. The run is about size. Its outcome is
+poor: {flagged:,} rows flagged, of which {wrong} % are clean where 5 % are promised, and {missed:,}
+poisoned rows missed; ASR {asr} before and {asr_after} after, RACC {racc} and {racc_after}, CACC
+{cacc} and {cacc_after}. The victim is a poor one, as its CACC shows; whether that is the reason was
+not looked into.
 
 """
 PLAN = """\
@@ -321,7 +324,9 @@ def growth_section(found: dict[str, dict]) -> str:
             rows=run["rows"],
             poisoned=run["poisoned"],
             flagged=run["flagged"],
-            right=run["flagged_poisoned"],
+            wrong=f"{100 * (1 - run['flagged_poisoned'] / run['flagged']):.0f}",
+            missed=run["poisoned"] - run["flagged_poisoned"],
+            stages=" + ".join(f"{name} {s:.0f}" for name, s in run["parts"].items()),
             seconds=f"{run['cpu_seconds']:.0f}",
             memory=f"{run['peak_mb']:.0f}",
             **shares,
