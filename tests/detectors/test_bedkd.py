@@ -41,7 +41,7 @@ class Mapping:
 class Content:
     found: Evidence
 
-    def evidence(self, case):
+    def evidence(self, case, run=None):
         return self.found
 
 
