@@ -224,25 +224,25 @@ def decoders() -> str:
     if not before:
         return ""
     after = {json.dumps(r["cell"], sort_keys=True): r for r in load("decoders/defended-quick")}
-    header = ["attack", "layers", "trained", "AUROC", "precision", "recall"]
-    header += ["ASR (floor)", "RACC (ceiling)", "target class (ceiling)", "CACC (without poison)"]
+    header = ["attack", "trained", "ASR (floor)", "RACC (ceiling)", "target class (ceiling)"]
+    header += ["CACC (without poison)", "AUROC", "precision", "recall"]
     shares = (("asr", "asr_floor"), ("racc", "racc_ceiling"))
     shares += (("racc_by_class", "racc_ceiling_by_class"), ("cacc", "cacc_reference"))
     rows = []
     for record in sorted(before, key=lambda r: (not r["cell"].get("lora"), r["cell"]["attack"])):
         cell = record["cell"]
         rank = cell.get("lora")
-        trained = f"adapters, rank {rank}" if rank else "all weights"
-        row = [NAMES[cell["attack"]], str(cell["layers"]), trained]
+        trained = f"adapters of rank {rank}" if rank else "all weights"
+        row = [NAMES[cell["attack"]], f"{cell['layers']} layers, {trained}"]
         repaired = after.get(json.dumps(cell, sort_keys=True))
         found = repaired["detection"] if repaired else {}
-        row.append(spread_text([found.get("auroc")], digits=3))
-        row += [cell_text([share(found, key)]) for key in ("precision", "recall")]
         for key, beside in shares:
             target = key == "racc_by_class"
             old, reference = pair([record], "undefended", key, beside, target)
             new = pair([repaired], "defended", key, beside, target)[0] if repaired else "–"
             row.append(f"{old} → {new} ({reference})")
+        row.append(spread_text([found.get("auroc")], digits=3))
+        row += [cell_text([share(found, key)]) for key in ("precision", "recall")]
         rows.append(row)
     return section("A language model as the victim", DECODERS, header, rows, before)
 
