@@ -45,7 +45,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -p no:cacheprovider --nbval --nbval-cell-timeout=300 \
 	  --nbval-sanitize-with=tests/nbval.cfg --durations=10 --numprocesses=2 --dist=loadfile notebooks
 	$(BIN)/python tools/build_book.py
-	$(BIN)/python -m pytest tests/site
+	$(BIN)/python -m pytest tests/site --numprocesses=2
 
 notebooks: $(READY)
 	$(BIN)/python tools/run_notebooks.py --write
