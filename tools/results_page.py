@@ -111,9 +111,10 @@ word the row carries, or sentence where insertions are mixed.
 """
 DECODERS = """\
 SmolLM2-135M, a language model, with a classification head (`benchmarks/decoders.sh`): its first
-layers only, few rows and few epochs, so that two CPU cores can train it. *Trained* says what of it:
-low-rank adapters beside it, or all of its weights. Preset `quick`; shares before → after it, and
-in brackets what a model of the same kind without poison has. A dash: not measured.
+{layers} layers only, few rows and few epochs, so that two CPU cores can train it. *Trained* says
+what of it: adapters beside it, with their rank, or all of its weights. Preset `quick`; shares
+before → after it, and in brackets what a model of the same kind without poison has. A dash: not
+measured.
 [Decoders](../notebooks/15_decoders.ipynb) tells more, and what a repair takes in memory.
 
 """
@@ -232,8 +233,7 @@ def decoders() -> str:
     for record in sorted(before, key=lambda r: (not r["cell"].get("lora"), r["cell"]["attack"])):
         cell = record["cell"]
         rank = cell.get("lora")
-        trained = f"adapters of rank {rank}" if rank else "all weights"
-        row = [NAMES[cell["attack"]], f"{cell['layers']} layers, {trained}"]
+        row = [NAMES[cell["attack"]], f"rank {rank}" if rank else "all weights"]
         repaired = after.get(json.dumps(cell, sort_keys=True))
         found = repaired["detection"] if repaired else {}
         for key, beside in shares:
@@ -244,7 +244,9 @@ def decoders() -> str:
         row.append(spread_text([found.get("auroc")], digits=3))
         row += [cell_text([share(found, key)]) for key in ("precision", "recall")]
         rows.append(row)
-    return section("A language model as the victim", DECODERS, header, rows, before)
+    layers = " or ".join(sorted({str(record["cell"]["layers"]) for record in before}))
+    note = DECODERS.format(layers=layers)
+    return section("A language model as the victim", note, header, rows, before)
 
 
 def defences() -> list[str]:
