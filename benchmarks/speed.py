@@ -5,10 +5,10 @@
 Six ways, one after the other, each from the same victim and the same rows: the recipe as it was
 released (``benchmarks/released_recipe.py``), the same recipe in our loop (preset ``paper``), our
 ``default``, as it is and with frozen token embeddings in the repair, ``presumed-clean``, and
-detection with drop-and-retrain. Training in single
-precision throughout. Every run is one record of ``results/performance/speed-CELL.json``, written
-when it ends; the same command goes on where it was interrupted. With ``--repeats`` the ways take
-turns, so that a machine that slows down slows all of them.
+detection with drop-and-retrain. Training in single precision throughout. Every run is one record of
+``results/performance/speed-CELL.json``, written when it ends; the same command goes on where it was
+interrupted. With ``--repeats`` the ways take turns, so that a machine that slows down slows all of
+them. All share a process, so their ``peak_mb`` must not be compared.
 """
 
 from __future__ import annotations

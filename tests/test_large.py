@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 from dataclasses import replace
+from functools import partialmethod
 
 import numpy as np
 import pytest
@@ -61,56 +62,35 @@ def test_single_evidence_is_the_same_in_parts(case, detector, monkeypatch):
     assert parts.scores == pytest.approx(whole.scores, abs=1e-4)
 
 
-def test_interrupted_content_evidence_goes_on_with_the_next_part(
-    case, parted, tmp_path, monkeypatch
+def mapped(case, run):
+    return DirectionalMapping(epochs=1).map(case, run).untrusted.p_given
+
+
+def content(case, run):
+    return Content().detect(case, run).scores
+
+
+@pytest.mark.parametrize(("work", "step"), [(mapped, "read"), (content, "embedded")])
+def test_what_was_interrupted_goes_on_with_the_next_part(
+    work, step, case, parted, tmp_path, monkeypatch
 ):
-    whole = Content().detect(again(case))
-    run, asked, embedded = Run(tmp_path), [], Case.embedded
+    whole = work(again(case), Run())
+    run, asked, real = Run(tmp_path), [], getattr(Case, step)
 
-    def die_in_the_third(case, part):
-        if len(asked) == 2:
+    def watch(case, part, most=99):
+        if len(asked) == most:
             raise KeyboardInterrupt
         asked.append(part[0])
-        return embedded(case, part)
+        return real(case, part)
 
-    monkeypatch.setattr(Case, "embedded", die_in_the_third)
+    monkeypatch.setattr(Case, step, partialmethod(watch, most=2))
     with pytest.raises(KeyboardInterrupt):
-        Content().detect(again(case), run)
+        work(again(case), run)
     assert asked == [0, 37]
-
-    def watch(case, part):
-        asked.append(part[0])
-        return embedded(case, part)
-
-    monkeypatch.setattr(Case, "embedded", watch)
-    rest = Content().detect(again(case), run)
-    assert asked == [part[0] for part in case.scans]
-    assert rest.scores.tolist() == whole.scores.tolist()
-
-
-def test_an_interrupted_scan_goes_on_with_the_next_part(case, parted, tmp_path, monkeypatch):
-    whole = DirectionalMapping(epochs=1).map(again(case)).untrusted.p_given
-    run, asked, read = Run(tmp_path), [], Case.read
-
-    def die_in_the_third(case, part):
-        if len(asked) == 2:
-            raise KeyboardInterrupt
-        asked.append(part[0])
-        return read(case, part)
-
-    monkeypatch.setattr(Case, "read", die_in_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        DirectionalMapping(epochs=1).map(again(case), run)
-    assert asked == [0, 37]
-
-    def watch(case, part):
-        asked.append(part[0])
-        return read(case, part)
-
-    monkeypatch.setattr(Case, "read", watch)
-    found = DirectionalMapping(epochs=1).map(again(case), run)
+    monkeypatch.setattr(Case, step, watch)
+    rest = work(again(case), run)
     assert asked == [part[0] for part in case.scans]  # none of them twice
-    assert np.array_equal(found.untrusted.p_given, whole)
+    assert np.array_equal(rest, whole)
 
 
 def test_of_very_many_rows_a_classifier_learns_from_some(reviews_case, monkeypatch):

@@ -65,10 +65,9 @@ How many times less processor time one way takes than another, detection include
 {table}
 Of the seconds of the default detection takes {detection} %, the repair {repair} %, and the
 comparison of the model before and after {outcome} %. The repair alone takes {times} times less than
-that of the recipe in our loop. Most of our detection is work that the recipe as released leaves
-out: it scans only until it has 128 hits, asks neither content nor wording, and gives no verdict;
-ours reads every row with suspect and student, and once more with a sentence encoder of six layers,
-twice as many as the victim has.{inverted}
+that of the recipe in our loop. Our detection does what the recipe as released leaves out: that
+scans only until it has 128 hits, asks neither content nor wording, and gives no verdict; ours reads
+every row with suspect and student, and once more with a sentence encoder of six layers.{inverted}
 
 """
 INVERTED = """ And what the fast or slow way buys is not the same: the recipe as released ends with
@@ -77,8 +76,8 @@ cells."""
 PRICE_OF_FREEZING = """\
 **Frozen token embeddings.** In a small model most weights are token embeddings. Leaving them as
 they are (`AdversarialDistillation(frozen_embeddings=True)`) changes the seconds of the repair by
-{seconds} %: gradients of embeddings are cheap. What it saves is memory, a gradient, two moments and
-the copies of most weights. After it ASR is {asr} points away from that of the plain default, RACC
+{seconds} %. It is meant to save memory, a gradient, two moments and the copies of most weights;
+how much was not measured. After it ASR is {asr} points away from that of the plain default, RACC
 {racc} and CACC {cacc} (means over {cells} cells; above 0: higher with frozen ones).
 
 """
@@ -120,10 +119,10 @@ nothing interrupted; that run took {whole} processor seconds, the two others {ki
 WHOLE = """\
 **The whole way.** {rows:,} embedded reviews, {poisoned:,} of them poisoned (BadNets), a victim of
 one layer that was trained on a twelfth of them, all of `bedkd purify` with the default, in one
-process: {seconds} processor seconds ({stages}), {memory} MB. The run is about size. Its outcome is
-poor: {flagged:,} rows flagged, of which {wrong} % are clean where 5 % are promised, and {missed:,}
-poisoned rows missed; ASR {asr} before and {asr_after} after, RACC {racc} and {racc_after}, CACC
-{cacc} and {cacc_after}. The victim is a poor one, as its CACC shows; whether that is the reason was
+process: {seconds} processor seconds ({stages}), {memory} MB. The run is about size, not about its
+outcome: {flagged:,} rows flagged, of which {wrong} % are clean where 5 % are promised, and
+{missed:,} poisoned rows missed; ASR {asr} before and {asr_after} after, RACC {racc} and
+{racc_after}, CACC {cacc} and {cacc_after}. What is behind these shares was
 not looked into.
 
 """
@@ -155,7 +154,7 @@ OWED = """\
 ## Owed
 
 The same tables on a GPU, with device events, for six layers, three seeds and a decoder of full
-depth: no GPU was at hand. The five ways on rewriting attacks, which take as many passes over as
+depth: no GPU was at hand. The ways on rewriting attacks, which take as many passes over as
 many rows. One command a cell measures them, such as
 
 ```bash
@@ -358,7 +357,8 @@ def page() -> str:
     """The whole page as Markdown."""
     text = INTRODUCTION + SPEED
     text += "".join(map(speed, cells := records("speed-*"))) or "Not measured yet.\n\n"
-    text += together(cells) if cells else ""
+    complete = [r for r in cells if WAYS.keys() <= {run["way"] for run in r["runs"]}]
+    text += together(complete) if complete else ""
     rate = records("rate")
     grown = {record["command"].split()[-1]: record for record in records("growth-*")}
     if rate:

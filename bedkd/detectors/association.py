@@ -8,7 +8,7 @@ then put to an experiment on the suspect model: do these words move other texts 
 
 Words that trusted rows of the label have as well are left out: they are no attacker's. Of words
 whose rows overlap, as all runs of words of one trigger sentence do, only those count that no other
-explains: else rows would be flagged for the two words with which the sentence begins. Kin: the
+explains: else rows would be flagged for a usual word of the sentence. Kin: the
 Z-scores of He et al. 2023 (:mod:`bedkd.detectors.zscore`), which compare with the share of
 the label among all rows and take words of content for triggers. A word that is a shortcut in honest
 data, which the content classifier does not know and trusted rows lack, is found as well.
