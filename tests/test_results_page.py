@@ -282,3 +282,15 @@ def test_ratios_stand_against_what_was_asked(factor, met, racc, turned):
     assert line.endswith(f"| {factor} ({factor}) | 8 | {met} |")
     assert ("turned round" in text) == turned
     assert "detection takes 60 %, the repair 30 %" in text
+
+
+def test_a_cell_that_is_not_finished_is_shown_and_not_counted(monkeypatch):
+    (record, *_) = performance_page.records("speed-*")
+    begun = {**record, "runs": record["runs"][:1]}
+    for runs, counted in (([record], True), ([begun], False)):
+        monkeypatch.setattr(
+            performance_page, "records", lambda kind, runs=runs: runs * kind.startswith("speed")
+        )
+        text = performance_page.page()
+        assert "the recipe as it was released" in text
+        assert ("### All cells together" in text) == counted
