@@ -62,11 +62,11 @@ def quick() -> Preset:
 
 def presumed_clean() -> Preset:
     """The default to be: a false discovery rate that holds, and a repair that takes presumed clean
-    rows along, one shuffled pass."""
+    rows along, one shuffled pass or two."""
     repair = AdversarialDistillation(
         max_suspects=2048,
         oversample=1.0,
-        cycles=1,
+        cycles=2,
         alpha=1.0,
         lr=2e-4,
         batch_size=32,

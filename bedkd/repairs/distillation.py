@@ -72,8 +72,8 @@ class AdversarialDistillation:
         presumed_clean: with ``shuffle``, maximum number of untrusted rows from the less suspicious
             half that are trained on with their given labels, as common by class as trusted rows
             are; more come closer to training again, and take longer.
-        decay: let the learning rate rise over the first tenth of all steps and then fall to 0; all
-            cycles are then run.
+        decay: in every cycle let the learning rate rise over the first tenth of the steps and then
+            fall to 0; one cycle is then enough for the stopping rule.
         frozen_embeddings: leave the token embeddings as they are, which saves time and memory in a
             small model, most of whose weights they are. What was written into those of trigger
             words stays.
@@ -167,12 +167,12 @@ class AdversarialDistillation:
             lr=student_lr(student, self.lr),
             max_grad_norm=None if self.punish == "unbounded" else 1.0,
             warmup_ratio=0.1 if self.decay else None,
+            rounds=self.cycles if self.decay else 1,
             seed=case.seed,
             description="distillation" if run.progress else None,
         )
         history: list[dict] = []
-        margin = None if self.decay else self.stop_margin
-        stopping = Stopping(margin, self.patience, work.n_held_out)
+        stopping = Stopping(self.stop_margin, self.patience, work.n_held_out, settled=self.decay)
         if (saved := run.load("distillation")) is not None:
             trainer.load_state_dict(saved["trainer"])
             stopping.load_state_dict(saved["stopping"])

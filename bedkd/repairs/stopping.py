@@ -14,7 +14,8 @@ class Stopping:
     """Asked after every cycle; ``reason`` is None until there is one.
 
     Converged: two cycles in a row in which held-out flagged rows get their given label no more
-    often than expected plus ``margin`` (one such cycle may be luck). Plateau: in the mean over
+    often than expected plus ``margin`` (one such cycle may be luck, unless it is ``settled``).
+    Plateau: in the mean over
     ``patience`` cycles they came no further down than ``margin`` below their mean over as many
     cycles before; then the student gets the mean of its weights over the last of these cycles,
     because single cycles differ by chance.
@@ -24,11 +25,14 @@ class Stopping:
         patience: see above; None never ends on a plateau.
         n_held_out: number of held-out flagged rows; where one of them is more than the margin, no
             plateau can be seen.
+        settled: whether the learning rate falls to 0 in every cycle.
     """
 
-    def __init__(self, margin: float | None, patience: int | None, n_held_out: int):
-        self.margin = margin
-        self.patience = patience
+    def __init__(
+        self, margin: float | None, patience: int | None, n_held_out: int, settled: bool = False
+    ):
+        self.margin, self.patience = margin, patience
+        self.good_cycles = 1 if settled else 2
         if margin is not None and n_held_out * margin < 1:
             self.patience = None
         self.reason: str | None = None
@@ -40,7 +44,8 @@ class Stopping:
             return
         given = [record["flagged_given_label"] for record in history]
         expected = [record["expected_rate"] for record in history]
-        if len(given) > 1 and all(given[i] <= expected[i] + self.margin for i in (-1, -2)):
+        last = list(zip(given, expected, strict=True))[-self.good_cycles :]
+        if len(last) == self.good_cycles and all(g <= e + self.margin for g, e in last):
             self.reason = CONVERGED
         elif self.patience is not None:
             # Not on the accelerator: several copies of the weights may not fit there.

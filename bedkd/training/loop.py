@@ -42,6 +42,8 @@ class Trainer:
         weight_decay: AdamW weight decay.
         warmup_ratio: share of steps with rising learning rate, followed by linear decay to 0;
             None keeps the learning rate constant.
+        rounds: how often the learning rate rises and falls, each time over an equal share of the
+            steps.
         max_grad_norm: largest gradient norm; None for no clipping.
         description: name on the progress bar and in messages; None shows no bar.
     """
@@ -55,6 +57,7 @@ class Trainer:
         seed: int,
         weight_decay: float = 0.0,
         warmup_ratio: float | None = None,
+        rounds: int = 1,
         max_grad_norm: float | None = 1.0,
         description: str | None = None,
     ):
@@ -67,12 +70,15 @@ class Trainer:
         self.optimizer = self.acc.prepare_optimizer(
             torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, fused=True)
         )
+        period = max(num_steps // rounds, 1)
         self.schedule = get_scheduler(
             "constant" if warmup_ratio is None else "linear",
             self.optimizer.optimizer,
-            num_warmup_steps=round((warmup_ratio or 0) * num_steps),
-            num_training_steps=max(num_steps, 1),
+            num_warmup_steps=round((warmup_ratio or 0) * period),
+            num_training_steps=period,
         )
+        (share,) = self.schedule.lr_lambdas
+        self.schedule.lr_lambdas = [lambda step: share(step % period if rounds > 1 else step)]
         self.steps_done, self.description = 0, description or "training"
         self.parts = 1  # of a batch, each of which goes through the model alone
         self.steps_back, self.notes = 0, {}

@@ -280,7 +280,7 @@ def test_presumed_clean_rows_come_from_the_less_suspicious_half_as_common_as_tru
     assert chosen(0) == []
 
 
-def test_presumed_clean_rows_are_trained_on_and_the_learning_rate_falls_to_nothing(
+def test_presumed_clean_rows_are_trained_on_and_the_learning_rate_falls_in_every_cycle(
     victim, tokenizer, task, monkeypatch
 ):
     rates, step = [], Trainer._step
@@ -292,16 +292,21 @@ def test_presumed_clean_rows_are_trained_on_and_the_learning_rate_falls_to_nothi
     monkeypatch.setattr(Trainer, "_step", watched)
     case = Case(victim, tokenizer, task.clean["dev"], task.train, Parts(5, 20, 10), max_length=32)
     found = Given(tuple(np.flatnonzero(task.train["poisoned"]))).detect(case)
-    shuffled = replace(REPAIR, schedule="shuffle", presumed_clean=30, decay=True, stop_margin=2.0)
+    # A margin below zero is never kept: all cycles.
+    shuffled = replace(REPAIR, schedule="shuffle", presumed_clean=30, decay=True, stop_margin=-1.0)
     made = shuffled.repair(case, found)
     kinds = {key for key in made.history[0] if key.endswith("_loss")}
     assert kinds == {"trust_loss", "punish_loss", "presumed_loss", "transplant_loss"}
-    peak = int(np.argmax(rates))
-    assert rates[0] == 0 < peak <= round(0.1 * len(rates))
-    assert all(np.diff(rates[peak:]) < 0)
-    assert rates[-1] < rates[peak] / 10
-    # A rate that falls to nothing is not cut off, whatever the margin says.
     assert (made.details["stopped"], len(made.history)) == ("max_cycles", 2)
+    first, second = np.array_split(rates, 2)
+    assert first.tolist() == second.tolist()
+    peak = int(np.argmax(first))
+    assert first[0] == 0 < peak <= round(0.1 * len(first))
+    assert all(np.diff(first[peak:]) < 0)
+    assert first[-1] < first[peak] / 5
+    # One cycle at the rate is enough, because its learning rate fell to nothing.
+    made = replace(shuffled, stop_margin=2.0).repair(case, found)
+    assert (made.details["stopped"], len(made.history)) == ("converged", 1)
     assert len(made.held_out)
 
 

@@ -6,16 +6,16 @@ import torch
 from bedkd.repairs.stopping import Stopping
 
 
-def ended(given, margin=0.05, patience=4, n_held_out=40):
+def ended(given, margin=0.05, patience=4, n_held_out=40, settled=False):
     """After how many of these cycles it ends, and why; a student of one weight counts them."""
     student = torch.nn.Linear(1, 1, bias=False)
-    stopping = Stopping(margin, patience, n_held_out)
+    stopping = Stopping(margin, patience, n_held_out, settled)
     history = []
     for share in given:
         history.append({"flagged_given_label": share, "expected_rate": 0.15})
         torch.nn.init.constant_(student.weight, len(history))
         state = stopping.state_dict()  # as if it had been interrupted after every cycle
-        stopping = Stopping(margin, patience, n_held_out)
+        stopping = Stopping(margin, patience, n_held_out, settled)
         stopping.load_state_dict(state)
         stopping.after_cycle(history, student)
         if stopping.reason:
@@ -30,6 +30,11 @@ def ended(given, margin=0.05, patience=4, n_held_out=40):
 )
 def test_one_cycle_at_the_expected_rate_is_not_enough(given, reason):
     assert ended(given)[:2] == (len(given), reason)
+
+
+def test_one_cycle_is_enough_where_the_learning_rate_fell_to_nothing():
+    assert ended([0.9, 0.3, 0.2, 0.1], settled=True) == (3, "converged", None)
+    assert ended([0.9, 0.9, 0.3], settled=True)[1] is None
 
 
 def test_it_ends_when_flagged_rows_come_no_further_down():

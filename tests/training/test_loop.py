@@ -102,6 +102,20 @@ def test_the_learning_rate_warms_up_and_decays(toy, tokenizer, rows, weights):
     assert max(moved[2:5]) > 5 * moved[-1] > 0
 
 
+def test_in_rounds_the_learning_rate_rises_and_falls_again(toy, tokenizer, rows):
+    def rates(**options):
+        trainer = Trainer(toy.bert(tokenizer), lr=1e-2, seed=0, warmup_ratio=0.4, **options)
+        found = []
+        for step in steps(rows, options["num_steps"]):
+            found.append(trainer.schedule.get_last_lr()[0])
+            trainer.train([step])
+        return found
+
+    once = rates(num_steps=5)
+    assert once == pytest.approx([0, 0.005, 0.01, 0.01 * 2 / 3, 0.01 / 3])
+    assert rates(num_steps=10, rounds=2) == once * 2
+
+
 def test_training_in_parts_is_training_at_once(toy, tokenizer, rows, weights, same_weights):
     found = []
     for parts in ((6,), (1, 3, 2)):
