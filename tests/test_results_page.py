@@ -10,6 +10,8 @@ import results_page
 import status_page
 from chapters import ROOT
 
+from bedkd.files import read_json
+
 FILES = [
     p
     for p in sorted((ROOT / "results").rglob("*.json"))
@@ -187,12 +189,29 @@ def test_the_comparison_measures_every_method_against_retraining(monkeypatch):
     rows = [line.split("|")[1:-1] for line in comparison_page.summary(cells).splitlines()[4:-1]]
     found = [[entry.strip() for entry in row] for row in rows]
     assert found == [
-        ["`retrain`", "2.0", "4.0", "0.0", "0.0", "200", "100 %"],
-        ["**`default`**", "6.0", "6.0", "-2.0", "0.0", "50", "25 %"],
+        ["`retrain`", "6.0", "2.0", "4.0", "0.0", "0.0", "200", "100 %"],
+        ["**`default`**", "12.0", "6.0", "6.0", "-2.0", "0.0", "50", "25 %"],
     ]
     row = comparison_page.repair_row("default", runs["defended-default"][0])
     assert row[1:5] == ["16.0 (10.0)", "84.0 (90.0)", "–", "85.0 (86.0)"]
     assert row[5:] == ["–", "50", "–"]
+
+
+def test_the_passes_bear_out_what_the_comparison_says_of_them():
+    for cell in read_json(comparison_page.PASSES)["cells"].values():
+        first, second, third = (past["flagged_given_label"] for past in cell["passes"])
+        assert first - second > 0.05 > abs(second - third)
+
+
+def test_who_wins_is_who_ends_nearest_on_either_side_of_the_floor(monkeypatch):
+    runs = {
+        "defended-presumed-clean": [planted(0.13, 0.88, 50.0)],
+        "defended-retrain": [planted(0.10, 0.86, 200.0)],
+        "defended-rga": [planted(0.01, 0.90, 90.0)],
+    }
+    monkeypatch.setattr(comparison_page, "measured", lambda stage, folder=None: runs.get(stage, []))
+    line = "| SST-2, BadNets, seed 0 | 3 | `retrain` | 4.0 | 5.0 | 4.0 |"
+    assert line in comparison_page.nearest(comparison_page.compared())
 
 
 def test_a_cell_without_its_yardstick_is_not_compared(monkeypatch):

@@ -12,6 +12,7 @@ from chapters import ROOT
 from results_page import NAMES, share, spread_text, write_or_check
 
 from bedkd.detectors import DETECTORS
+from bedkd.files import read_json
 from bedkd.repairs import REPAIRS
 from bedkd.report import stored, table
 
@@ -20,6 +21,7 @@ PAGE = ROOT / "book" / "comparison.md"
 FOLDER = ROOT / "results" / "comparison"
 # The same methods where one training row in a hundred is poisoned, or fewer.
 FEW_FOLDER = ROOT / "results" / "few-rows"
+PASSES = ROOT / "results" / "checks" / "passes.json"
 # All but `default` share the detection of `presumed-clean`.
 OURS = ("default", "presumed-clean")
 RIVALS = tuple(name for name in REPAIRS if name != "bedkd")
@@ -54,11 +56,21 @@ Accuracy on held-out trusted rows was looked at, too, but `headprune` kept its p
 threshold although it fell. `nad`, `fineprune` and `headprune` had no learning rate as high as the
 one that `finetune` ended with. `presumed-clean` was chosen among six settings of its loss,
 learning rate and passes in the same way, by flagged rows that it had not used, but on SST-2 with
-BadNets, seed 0: that cell is in the tables below and speaks for it more than the others do.
-`retrain` has the settings of the victim's own training, `continue` one pass with half its learning
-rate. Thresholds of rival detectors are set at one false positive rate on trusted rows, 5 %, but for
-`cube`, which has a rule of its own; a verdict needs a p-value of at most 0.01 and 16 flagged rows.
-Detectors have the settings of their papers or our first guess, and were not tuned.
+BadNets, seed 0: that cell is in the tables below and speaks for it more than the others do. It
+makes a second pass where those rows still get their given label too often after the first; the next
+table says why two and not three. `retrain` has the settings of the victim's own training,
+`continue` one pass with half its learning rate. Thresholds of rival detectors are set at one false
+positive rate on trusted rows, 5 %, but for `cube`, which has a rule of its own; a verdict needs a
+p-value of at most 0.01 and 16 flagged rows. Detectors have the settings of their papers or
+our first guess, and were not tuned.
+
+"""
+PASSED = """\
+How often flagged rows that `presumed-clean` never trained on get their given label, %, after each
+of three passes that nothing stopped, and how often their content supports it (*expected*). The
+second pass brings them down, the third changes little. No test row was read
+(`benchmarks/passes.py`); but both cells are in the tables below, and speak for it more than others
+do, too.
 
 """
 NOTHING = """\
@@ -74,7 +86,12 @@ ASR with a low target class is an inverted backdoor. *FTR* is the share of rows 
 trigger sends to the target, other rare words or half of the sentence, which should do nothing
 (in brackets: the unpoisoned model). Seconds are processor time of the repair alone, on one core;
 detection comes before, the same for all but `default`. Memory is what the repair needs beyond what
-was in use.
+was in use. *Distance* is how far a repair ends from the model that was never poisoned: ASR from its
+floor, above or below, and RACC from its ceiling, added up.
+
+"""
+NEAREST = """\
+Who wins where:
 
 """
 DETECTED = """\
@@ -103,6 +120,18 @@ HONEST = """\
 The right verdict is "no evidence". Below, "backdoor suspected" is a false alarm.
 
 """
+
+
+def passes(record: dict) -> str:
+    """What each pass of ``presumed-clean`` brought, cell by cell."""
+    lines = []
+    for cell in record["cells"].values():
+        rates = [cell["passes"][0]["expected_rate"]]
+        rates += [past["flagged_given_label"] for past in cell["passes"]]
+        shares = (f"{100 * rate:.1f}" for rate in rates)
+        lines.append([NAMES[cell["attack"]], str(cell["held_out_rows"]), *shares])
+    header = ["SST-2", "rows", "expected", "one pass", "two", "three"]
+    return PASSED + table(header, lines) + "\n"
 
 
 def measured(stage: str, folder: Path = FOLDER) -> list[dict]:
@@ -146,7 +175,7 @@ def repair_row(preset: str, record: dict) -> list[str]:
 def summary(cells: dict[str, dict[str, dict]]) -> str:
     """Means over the cells that have every method which is named."""
     methods = [m for m in (*OURS, *RIVALS) if all(m in records for records in cells.values())]
-    header = ["repair", "ASR above floor", "RACC below ceiling", "RACC against retrain"]
+    header = ["repair", "distance", "ASR above floor", "RACC below ceiling", "RACC against retrain"]
     header += ["clean accuracy against retrain", "CPU s", "of retrain's"]
     rows = []
     for method in methods:
@@ -162,32 +191,62 @@ def summary(cells: dict[str, dict[str, dict]]) -> str:
             seconds.append(spent[0])
             part.append(100 * spent[0] / spent[1])
         name = f"**`{method}`**" if method in OURS else f"`{method}`"
-        row = [name, *(spread_text(v) for v in (above, below, racc, cacc))]
+        apart = [distance(ours) for ours, _ in pairs]
+        row = [name, *(spread_text(v) for v in (apart, above, below, racc, cacc))]
         rows.append([*row, f"{sum(seconds) / len(seconds):.0f}", f"{sum(part) / len(part):.0f} %"])
     rows.sort(key=lambda row: float(row[1].split(" ")[0]))
-    said = f"Over the {len(cells)} cells below, in points, mean ± standard deviation.\n\n"
+    said = f"Over {len(cells)} cells, in points, mean ± standard deviation; the nearest first.\n\n"
     return said + table(header, rows) + "\n"
+
+
+def distance(record: dict) -> float:
+    """How far a repair ends from the model that was never poisoned, points: ASR from its floor,
+    on either side, and RACC from its ceiling."""
+    after = record["defended"]
+    asr = share(after, "asr") - share(after, "asr_floor")
+    return 100 * (abs(asr) + abs(share(after, "racc_ceiling") - share(after, "racc")))
+
+
+def nearest(cells: dict[str, dict[str, dict]]) -> str:
+    """Which repair ends nearest to the model that was never poisoned, cell by cell."""
+    shown, lines = ("presumed-clean", YARDSTICK), []
+    for name, records in cells.items():
+        if shown[0] not in records:
+            continue
+        by = {method: distance(record) for method, record in records.items()}
+        best = min(by, key=by.get)
+        lines.append([name, str(len(by)), f"`{best}`", *(f"{by[m]:.1f}" for m in (best, *shown))])
+    header = ["cell", "repairs measured", "nearest", "its distance", *(f"`{m}`" for m in shown)]
+    return NEAREST + table(header, lines) + "\n"
 
 
 def repairs() -> str:
     cells = compared()
-    return REPAIRED + (summary(cells) if cells else NOTHING) + each(cells)
+    if not cells:
+        return REPAIRED + NOTHING
+    said = REPAIRED + summary(cells) + nearest(cells)
+    for data in dict.fromkeys(name.split(",")[0] for name in cells):
+        part = {name: records for name, records in cells.items() if name.split(",")[0] == data}
+        said += f"### {data}\n\n" + (summary(part) if len(part) > 1 else "") + each(part, "####")
+    return said
 
 
 def few_rows() -> str:
     cells = compared(FEW_FOLDER)
-    return FEW + (each(cells) or NOTHING)
+    return FEW + (each(cells, "###") or NOTHING)
 
 
-def each(cells: dict[str, dict[str, dict]]) -> str:
-    """A table of repairs for each cell."""
+def each(cells: dict[str, dict[str, dict]], level: str) -> str:
+    """A table of repairs for each cell, under headings of this level."""
     header = ["repair", "ASR (floor)", "RACC (ceiling)", "target class (ceiling)"]
     header += ["CACC (reference)", "FTR (reference)", "CPU s", "MB"]
     said = ""
     for name, records in cells.items():
         rows = [repair_row(m, records[m]) for m in (*OURS, *RIVALS) if m in records]
         before = next(iter(records.values()))["undefended"]
-        said += f"### {name}\n\nBefore any repair ASR is {100 * share(before, 'asr'):.1f}, RACC "
+        said += (
+            f"{level} {name}\n\nBefore any repair ASR is {100 * share(before, 'asr'):.1f}, RACC "
+        )
         said += f"{100 * share(before, 'racc'):.1f}. Detection flagged "
         found = records[YARDSTICK]  # `default` has a detection of its own
         precision, recall = (100 * share(found["detection"], k) for k in ("precision", "recall"))
@@ -229,7 +288,10 @@ def detectors() -> str:
 
 def page() -> str:
     """The whole page as Markdown."""
-    return (INTRODUCTION + PROTOCOL + repairs() + few_rows() + detectors()).rstrip("\n") + "\n"
+    tried = passes(read_json(PASSES))
+    return (INTRODUCTION + PROTOCOL + tried + repairs() + few_rows() + detectors()).rstrip(
+        "\n"
+    ) + "\n"
 
 
 if __name__ == "__main__":
