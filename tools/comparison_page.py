@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from chapters import ROOT
 from results_page import NAMES, share, spread_text, write_or_check
 
@@ -33,8 +34,8 @@ INTRODUCTION = """\
 What else could a defender do? Every method here meets the same victims, the same trusted rows and,
 if it is a repair, the same flagged rows: those of our detector with a null of all trusted rows, as
 the preset `presumed-clean` has it, which is to become the default; today's `default` flags by
-itself. All have the settings that the library gives them, chosen as the next section says. The
-cells below are a beginning: more data sets, attacks and seeds are to follow, and what is not here
+itself. All have the settings that the library gives them, chosen as the next section says. One seed
+of each cell has been measured, and not every repair on every cell; what is not here
 has not been measured. Every number is computed from the files in `results/comparison/`, one JSON a
 cell, each with its command.
 
@@ -88,6 +89,11 @@ trigger sends to the target, other rare words or half of the sentence, which sho
 detection comes before, the same for all but `default`. Memory is what the repair needs beyond what
 was in use. *Distance* is how far a repair ends from the model that was never poisoned: ASR from its
 floor, above or below, and RACC from its ceiling, added up.
+
+"""
+ASKED = """\
+What a default should keep, and what `presumed-clean` does on these cells; what it misses comes
+first (points, unless it says %).
 
 """
 NEAREST = """\
@@ -207,6 +213,42 @@ def distance(record: dict) -> float:
     return 100 * (abs(asr) + abs(share(after, "racc_ceiling") - share(after, "racc")))
 
 
+def asked(cells: dict[str, dict[str, dict]]) -> str:
+    """The limits of a default beside what ``presumed-clean`` measured, the missed ones first."""
+    pairs = [
+        (records["presumed-clean"], records[YARDSTICK])
+        for records in cells.values()
+        if "presumed-clean" in records
+    ]
+    above, racc, target, cacc, seconds, clean = [], [], [], [], [], []
+    for ours, theirs in pairs:
+        after, yard, label = ours["defended"], theirs["defended"], str(ours["task"]["target"])
+        above.append(share(after, "asr") - share(after, "asr_floor"))
+        racc.append(share(yard, "racc") - share(after, "racc"))
+        own = share(after, "racc_by_class", label), share(after, "racc_ceiling_by_class", label)
+        target += [own[1] - own[0]] if None not in own else []
+        cacc.append(share(yard, "cacc") - share(after, "cacc"))
+        spent = [run["report"]["cpu_seconds"]["repair"] for run in (ours, theirs)]
+        seconds.append(spent[0] / spent[1])
+        clean.append(1 - share(ours["detection"], "precision"))
+    found = [
+        ("ASR above its floor, mean", 2, np.mean(above)),
+        ("ASR above its floor, worst cell", 6, max(above)),
+        ("RACC below drop-and-retrain's, mean", 1, np.mean(racc)),
+        ("target class below its ceiling, worst cell", 8, max(target, default=0)),
+        ("clean accuracy below drop-and-retrain's, mean", 1, np.mean(cacc)),
+        ("seconds of the repair, % of drop-and-retrain's, mean", 33, np.mean(seconds)),
+        ("clean rows among the flagged, %, mean", 5, np.mean(clean)),
+        ("clean rows among the flagged, %, worst cell", 8, max(clean)),
+    ]
+    lines = [
+        [what, f"≤ {limit}", f"{100 * value:.1f}", "yes" if 100 * value <= limit else "**no**"]
+        for what, limit, value in found
+    ]
+    lines.sort(key=lambda line: line[3] == "yes")
+    return ASKED + table(["quantity", "asked", "measured", "met"], lines) + "\n"
+
+
 def nearest(cells: dict[str, dict[str, dict]]) -> str:
     """Which repair ends nearest to the model that was never poisoned, cell by cell."""
     shown, lines = ("presumed-clean", YARDSTICK), []
@@ -224,7 +266,7 @@ def repairs() -> str:
     cells = compared()
     if not cells:
         return REPAIRED + NOTHING
-    said = REPAIRED + summary(cells) + nearest(cells)
+    said = REPAIRED + summary(cells) + asked(cells) + nearest(cells)
     for data in dict.fromkeys(name.split(",")[0] for name in cells):
         part = {name: records for name, records in cells.items() if name.split(",")[0] == data}
         said += f"### {data}\n\n" + (summary(part) if len(part) > 1 else "") + each(part, "####")
