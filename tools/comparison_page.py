@@ -97,7 +97,7 @@ first (points, unless it says %).
 
 """
 NEAREST = """\
-Who wins where:
+Who wins where; [What other repairs do](../notebooks/12_other_repairs.ipynb) looks for the reasons:
 
 """
 DETECTED = """\
