@@ -160,14 +160,13 @@ class AdversarialDistillation:
         presumed = presumed_clean(case, detection, self.presumed_clean)
         work = _Work(self, case, rows, labels, presumed)
         student = student_of(case.suspect, frozen_embeddings=self.frozen_embeddings)
-        rng = np.random.default_rng(case.seed)
+        rng, steps = np.random.default_rng(case.seed), work.schedule.steps_per_cycle
         trainer = Trainer(
             student,
-            num_steps=self.cycles * work.schedule.steps_per_cycle,
+            num_steps=steps if self.decay else self.cycles * steps,
             lr=student_lr(student, self.lr),
             max_grad_norm=None if self.punish == "unbounded" else 1.0,
             warmup_ratio=0.1 if self.decay else None,
-            rounds=self.cycles if self.decay else 1,
             seed=case.seed,
             description="distillation" if run.progress else None,
         )
@@ -178,8 +177,10 @@ class AdversarialDistillation:
             stopping.load_state_dict(saved["stopping"])
             rng.bit_generator.state, history = saved["rng"], saved["history"]
         while not stopping.reason and len(history) < self.cycles:
-            kinds, steps = zip(*work.schedule.cycle(rng), strict=True)
-            losses = trainer.train(steps)
+            if self.decay and history:
+                trainer.restart(steps)
+            kinds, batches = zip(*work.schedule.cycle(rng), strict=True)
+            losses = trainer.train(batches)
             record = work.record(student, kinds, losses) | trainer.notes
             record |= run.callback(student) if run.callback else {}
             history.append({"cycle": len(history) + 1, **record})

@@ -36,14 +36,13 @@ class Trainer:
     Args:
         model: the model to train, on the accelerator's device. Frozen weights stay as they are,
             unless all are.
-        num_steps: number of steps in all, for the schedule and the progress bar.
+        num_steps: number of steps in all, or until :meth:`restart`, for the schedule and the
+            progress bar.
         lr: peak learning rate of AdamW.
         seed: seeds dropout; the global random state is not touched.
         weight_decay: AdamW weight decay.
         warmup_ratio: share of steps with rising learning rate, followed by linear decay to 0;
             None keeps the learning rate constant.
-        rounds: how often the learning rate rises and falls, each time over an equal share of the
-            steps.
         max_grad_norm: largest gradient norm; None for no clipping.
         description: name on the progress bar and in messages; None shows no bar.
     """
@@ -57,7 +56,6 @@ class Trainer:
         seed: int,
         weight_decay: float = 0.0,
         warmup_ratio: float | None = None,
-        rounds: int = 1,
         max_grad_norm: float | None = 1.0,
         description: str | None = None,
     ):
@@ -70,15 +68,12 @@ class Trainer:
         self.optimizer = self.acc.prepare_optimizer(
             torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, fused=True)
         )
-        period = max(num_steps // rounds, 1)
         self.schedule = get_scheduler(
             "constant" if warmup_ratio is None else "linear",
             self.optimizer.optimizer,
-            num_warmup_steps=round((warmup_ratio or 0) * period),
-            num_training_steps=period,
+            num_warmup_steps=round((warmup_ratio or 0) * num_steps),
+            num_training_steps=max(num_steps, 1),
         )
-        (share,) = self.schedule.lr_lambdas
-        self.schedule.lr_lambdas = [lambda step: share(step % period if rounds > 1 else step)]
         self.steps_done, self.description = 0, description or "training"
         self.parts = 1  # of a batch, each of which goes through the model alone
         self.steps_back, self.notes = 0, {}
@@ -110,6 +105,12 @@ class Trainer:
         back = self.steps_back - count
         self.notes = {"stepped_back": back, "lr": self.schedule.base_lrs[0]} if back else {}
         return losses
+
+    def restart(self, num_steps: int) -> None:
+        """Let the learning rate rise and fall once more, for so many steps on the bar."""
+        self.schedule.last_epoch = -1
+        self.schedule.step()
+        self.bar.total += num_steps
 
     def _tried(self, steps: list[Step]) -> list[float] | None:
         """The loss of each step; None where one, or a weight in the end, is not finite."""

@@ -102,18 +102,21 @@ def test_the_learning_rate_warms_up_and_decays(toy, tokenizer, rows, weights):
     assert max(moved[2:5]) > 5 * moved[-1] > 0
 
 
-def test_in_rounds_the_learning_rate_rises_and_falls_again(toy, tokenizer, rows):
-    def rates(**options):
-        trainer = Trainer(toy.bert(tokenizer), lr=1e-2, seed=0, warmup_ratio=0.4, **options)
+def test_after_a_restart_the_learning_rate_rises_and_falls_again(toy, tokenizer, rows):
+    trainer = Trainer(toy.bert(tokenizer), num_steps=5, lr=1e-2, seed=0, warmup_ratio=0.4)
+
+    def rates():
         found = []
-        for step in steps(rows, options["num_steps"]):
+        for step in steps(rows, 5):
             found.append(trainer.schedule.get_last_lr()[0])
             trainer.train([step])
         return found
 
-    once = rates(num_steps=5)
+    once = rates()
     assert once == pytest.approx([0, 0.005, 0.01, 0.01 * 2 / 3, 0.01 / 3])
-    assert rates(num_steps=10, rounds=2) == once * 2
+    trainer.restart(5)
+    assert rates() == once
+    assert trainer.bar.total == trainer.steps_done
 
 
 def test_training_in_parts_is_training_at_once(toy, tokenizer, rows, weights, same_weights):
