@@ -189,8 +189,8 @@ def test_the_comparison_measures_every_method_against_retraining(monkeypatch):
     rows = [line.split("|")[1:-1] for line in comparison_page.summary(cells).splitlines()[4:-1]]
     found = [[entry.strip() for entry in row] for row in rows]
     assert found == [
-        ["`retrain`", "6.0", "2.0", "4.0", "0.0", "0.0", "200", "100 %"],
-        ["**`default`**", "12.0", "6.0", "6.0", "-2.0", "0.0", "50", "25 %"],
+        ["retrain", "6.0", "2.0", "4.0", "0.0", "0.0", "200", "100 %"],
+        ["**default**", "12.0", "6.0", "6.0", "-2.0", "0.0", "50", "25 %"],
     ]
     row = comparison_page.repair_row("default", runs["defended-default"][0])
     assert row[1:5] == ["16.0 (10.0)", "84.0 (90.0)", "–", "85.0 (86.0)"]
@@ -210,7 +210,7 @@ def test_who_wins_is_who_ends_nearest_on_either_side_of_the_floor(monkeypatch):
         "defended-rga": [planted(0.01, 0.90, 90.0)],
     }
     monkeypatch.setattr(comparison_page, "measured", lambda stage, folder=None: runs.get(stage, []))
-    line = "| SST-2, BadNets, seed 0 | 3 | `retrain` | 4.0 | 5.0 | 4.0 |"
+    line = "| SST-2, BadNets, seed 0 | 3 | retrain | 4.0 | 5.0 | 4.0 |"
     assert line in comparison_page.nearest(comparison_page.compared())
 
 

@@ -182,7 +182,7 @@ def summary(cells: dict[str, dict[str, dict]]) -> str:
     """Means over the cells that have every method which is named."""
     methods = [m for m in (*OURS, *RIVALS) if all(m in records for records in cells.values())]
     header = ["repair", "distance", "ASR above floor", "RACC below ceiling", "RACC against retrain"]
-    header += ["clean accuracy against retrain", "CPU s", "of retrain's"]
+    header += ["CACC against retrain", "CPU s", "of retrain's"]
     rows = []
     for method in methods:
         pairs = [(records[method], records[YARDSTICK]) for records in cells.values()]
@@ -196,7 +196,7 @@ def summary(cells: dict[str, dict[str, dict]]) -> str:
             spent = [r["report"]["cpu_seconds"]["repair"] for r in (ours, theirs)]
             seconds.append(spent[0])
             part.append(100 * spent[0] / spent[1])
-        name = f"**`{method}`**" if method in OURS else f"`{method}`"
+        name = f"**{method}**" if method in OURS else method
         apart = [distance(ours) for ours, _ in pairs]
         row = [name, *(spread_text(v) for v in (apart, above, below, racc, cacc))]
         rows.append([*row, f"{sum(seconds) / len(seconds):.0f}", f"{sum(part) / len(part):.0f} %"])
@@ -257,8 +257,8 @@ def nearest(cells: dict[str, dict[str, dict]]) -> str:
             continue
         by = {method: distance(record) for method, record in records.items()}
         best = min(by, key=by.get)
-        lines.append([name, str(len(by)), f"`{best}`", *(f"{by[m]:.1f}" for m in (best, *shown))])
-    header = ["cell", "repairs measured", "nearest", "its distance", *(f"`{m}`" for m in shown)]
+        lines.append([name, str(len(by)), best, *(f"{by[m]:.1f}" for m in (best, *shown))])
+    header = ["cell", "repairs", "nearest", "its distance", *shown]
     return NEAREST + table(header, lines) + "\n"
 
 
