@@ -203,6 +203,31 @@ def test_the_passes_bear_out_what_the_comparison_says_of_them():
         assert first - second > 0.05 > abs(second - third)
 
 
+def test_one_pass_was_enough_on_the_cell_that_was_measured_before_there_were_two():
+    runs = comparison_page.measured("defended-presumed-clean")
+    (run,) = [r for r in runs if r["report"]["settings"]["repair"]["cycles"] == 1]
+    assert (run["cell"]["dataset"], run["cell"]["attack"]) == ("sst2", "badnets")
+    (only,) = run["report"]["repair_history"]
+    assert only["flagged_given_label"] <= only["expected_rate"] + 0.05
+
+
+def test_what_a_default_misses_comes_first():
+    records = {"presumed-clean": planted(0.1, 0.9, 50.0), "retrain": planted(0.1, 0.9, 200.0)}
+    for record in records.values():
+        record["detection"] = {"precision": {"value": 0.875}}
+    lines = comparison_page.asked({"a cell": records}).splitlines()
+    rows = [[entry.strip() for entry in line.split("|")[1:-1]] for line in lines if "≤" in line]
+    missed = [row for row in rows if row[3] == "**no**"]
+    assert (
+        rows[:2]
+        == missed
+        == [
+            ["clean rows among the flagged, %, mean", "≤ 5", "12.5", "**no**"],
+            ["clean rows among the flagged, %, worst cell", "≤ 8", "12.5", "**no**"],
+        ]
+    )
+
+
 def test_who_wins_is_who_ends_nearest_on_either_side_of_the_floor(monkeypatch):
     runs = {
         "defended-presumed-clean": [planted(0.13, 0.88, 50.0)],

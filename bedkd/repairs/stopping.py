@@ -15,10 +15,9 @@ class Stopping:
 
     Converged: two cycles in a row in which held-out flagged rows get their given label no more
     often than expected plus ``margin`` (one such cycle may be luck, unless it is ``settled``).
-    Plateau: in the mean over
-    ``patience`` cycles they came no further down than ``margin`` below their mean over as many
-    cycles before; then the student gets the mean of its weights over the last of these cycles,
-    because single cycles differ by chance.
+    Plateau: in the mean over ``patience`` cycles they came no further down than ``margin`` below
+    their mean over as many cycles before; then the student gets the mean of its weights over the
+    last of these cycles, because single cycles differ by chance.
 
     Args:
         margin: see above; None never stops (the paper).
