@@ -281,7 +281,7 @@ class Case:
         self, models: Iterable[PreTrainedModel], part: np.ndarray, **bar: Any
     ) -> list[Prediction]:
         """What models say of a part of :attr:`scans`, which is read once. The suspect model's
-        answers are kept, because detection and outcome need the same.
+        answers are kept, because several detectors on one case need the same.
 
         Args:
             bar: progress and description, see :func:`bedkd.training.predict.predict`.

@@ -19,6 +19,8 @@ from bedkd.training.predict import predict
 
 # Flagged rows may get their given label so much more, or less, often than their content supports.
 TOLERANCE = 0.1
+# So many untrusted rows that are not flagged tell how far both models agree, to two points or so.
+COMPARED = 1000
 # So many of the suspected trigger words are planted together into trusted rows.
 MOST_PLANTED = 4
 
@@ -62,8 +64,8 @@ class Outcome:
         held_out: whether the repair did not train on these rows; if it did, the share flatters it.
         expected_rate: how often they would get it if nothing but their content counted, see
             :func:`bedkd.repairs.soft_labels.soft_labels`.
-        agreement: share of the untrusted rows that are not flagged for which both models predict
-            the same label.
+        agreement: share of untrusted rows that are not flagged for which both models predict the
+            same label; of more than ``COMPARED`` so many are drawn.
         agreement_trusted: the same of all trusted rows.
         planted: both models on trusted rows with the suspected trigger words, None where there are
             no such words.
@@ -121,7 +123,7 @@ class Outcome:
 
 
 def compare(case: Case, detection: Detection, repaired: Repaired) -> Outcome:
-    """Put both models to the held-out trusted rows and to all untrusted rows."""
+    """Put both models to the trusted rows, to flagged rows and to untrusted rows that are not."""
     rows = repaired.held_out if len(repaired.held_out) else repaired.rows
     if not len(rows):
         rows = np.flatnonzero(detection.flagged)
@@ -134,19 +136,20 @@ def compare(case: Case, detection: Detection, repaired: Repaired) -> Outcome:
 
     guard = case.encoded(case.divided.held_out, "the held-out trusted set")
     everything = case.encoded(case.divided.all, "the trusted set")
-    models = case.suspect, repaired.model
-    parts = zip(*(case.ask(models, part) for part in case.scans), strict=True)
-    said = [np.concatenate([answers.labels for answers in of_one]) for of_one in parts]
+    kept = np.flatnonzero(~detection.flagged)
+    kept = kept[np.argsort(case.draws[kept], kind="stable")[:COMPARED]]
+    asked = case.encoded(case.untrusted.select([*rows, *kept]), "the untrusted set")
 
-    def judged(model: PreTrainedModel, labels: np.ndarray) -> tuple[Share, Share, np.ndarray]:
+    def judged(model: PreTrainedModel) -> tuple[Share, Share, np.ndarray, np.ndarray]:
+        said = predict(model, asked).labels
         return (
             cacc(predict(model, guard).labels, guard.labels),
-            Share.of(labels[rows] == given),
+            Share.of(said[: len(rows)] == given),
             predict(model, everything).labels,
+            said[len(rows) :],
         )
 
-    before, after = map(judged, models, said)
-    kept = ~detection.flagged
+    before, after = map(judged, (case.suspect, repaired.model))
     return Outcome(
         accuracy_before=before[0],
         accuracy_after=after[0],
@@ -154,7 +157,7 @@ def compare(case: Case, detection: Detection, repaired: Repaired) -> Outcome:
         given_after=after[1],
         held_out=bool(len(repaired.held_out)),
         expected_rate=expected,
-        agreement=Share.of(said[0][kept] == said[1][kept]),
+        agreement=Share.of(before[3] == after[3]),
         agreement_trusted=Share.of(before[2] == after[2]),
         planted=plant(case, repaired.model, suspected_words(case, detection), given),
     )

@@ -13,6 +13,7 @@ import torch
 
 from bedkd.case import Case
 from bedkd.detectors import BeDKDDetector
+from bedkd.outcome import COMPARED
 from bedkd.presets import Preset
 from bedkd.repairs import AdversarialDistillation
 from bedkd.training.batches import EncodedTexts
@@ -73,8 +74,9 @@ def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
     sample = EncodedTexts(case.tokenizer, texts, max_length=case.max_length)
     ask = _timed(lambda: predict(case.suspect, sample)) / len(sample)
     step = _step(case, sample)
-    parts = [(0.0, 2 * (rows + trusted + held_out) * ask)]  # before and after a repair
     detector, repair = preset.detector, preset.repair
+    judged = min(rows, COMPARED + getattr(repair, "max_suspects", rows))
+    parts = [(0.0, 2 * (judged + trusted + held_out) * ask)]  # before and after a repair
     if isinstance(detector, BeDKDDetector):
         mapping = detector.mapping
         epoch = math.ceil(len(case.divided.flip) / mapping.batch_size) * step

@@ -113,6 +113,25 @@ def test_every_share_is_of_its_own_rows(compared, toy, true):
     assert (found.expected_rate, found.given_after.n, found.agreement.n) == (None, 0, 40)
 
 
+def test_of_many_rows_agreement_is_of_some_that_the_order_does_not_choose(
+    compared, toy, true, monkeypatch
+):
+    monkeypatch.setattr(outcome, "COMPARED", 10)
+    texts = list(toy.rows(40, 2)["text"])
+
+    def judge(wrong):
+        def after(text):
+            return 1 - true[text] if text in wrong else true[text]
+
+        return compared(true.get, after, flagged=[0, 1, 2, 3], repaired_rows=[0, 1, 2, 3])
+
+    found, case = judge([])
+    drawn = 4 + np.argsort(case.draws[4:])[:10]
+    assert (found.agreement.n, found.agreement.value, found.given_after.n) == (10, 1.0, 4)
+    found, _ = judge([texts[drawn[0]], *(texts[k] for k in range(4, 40) if k not in drawn)])
+    assert (found.agreement.value, found.given_after.value) == (0.9, 1.0)
+
+
 @pytest.mark.parametrize(
     ("meaning", "inverted", "shares"),
     [
