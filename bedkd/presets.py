@@ -64,8 +64,8 @@ def presumed_clean() -> Preset:
     """The default to be: a false discovery rate that holds, and a repair that takes presumed clean
     rows along, one shuffled pass or two."""
     repair = AdversarialDistillation(
-        max_suspects=1024,
-        oversample=2.0,
+        max_suspects=2048,
+        oversample=1.0,
         cycles=2,
         alpha=1.0,
         lr=2e-4,

@@ -10,12 +10,23 @@ from pathlib import Path
 
 import numpy as np
 from chapters import ROOT
-from results_page import NAMES, share, spread_text, write_or_check
+from results_page import (
+    NAMES,
+    cell_text,
+    clean,
+    groups,
+    load,
+    pair,
+    share,
+    spread_text,
+    what,
+    write_or_check,
+)
 
 from bedkd.detectors import DETECTORS
 from bedkd.files import read_json
 from bedkd.repairs import REPAIRS
-from bedkd.report import stored, table
+from bedkd.report import table
 
 PAGE = ROOT / "book" / "comparison.md"
 # The comparison has runs of its own; each JSON names its code.
@@ -23,6 +34,8 @@ FOLDER = ROOT / "results" / "comparison"
 # The same methods where one training row in a hundred is poisoned, or fewer.
 FEW_FOLDER = ROOT / "results" / "few-rows"
 PASSES = ROOT / "results" / "checks" / "passes.json"
+# The same with later passes that go without presumed clean rows, which was tried and is not kept.
+WITHOUT = PASSES.with_name("passes-without-presumed.json")
 # All but `default` share the detection of `presumed-clean`.
 OURS = ("default", "presumed-clean")
 RIVALS = tuple(name for name in REPAIRS if name != "bedkd")
@@ -69,10 +82,12 @@ our first guess, and were not tuned.
 """
 PASSED = """\
 How often flagged rows that `presumed-clean` never trained on get their given label, %, after each
-of three passes that nothing stopped, and how often their content supports it (*expected*). The
-second pass brings them down, the third changes little. No test row was read
-(`benchmarks/passes.py`); but both cells are in the tables below, and speak for it more than others
-do, too.
+of three passes that nothing stopped, how often their content supports it (*expected*), and in
+brackets the accuracy on held-out trusted rows. The second pass brings the flagged rows down, the
+third changes little. In a pass *without* presumed clean rows, some of which are missed poisoned
+ones, they came down further, and the accuracy with them: not kept. No test row was read
+(`benchmarks/passes.py`); but both cells are in the tables below, and speak for the choice more than
+others do, too.
 
 """
 NOTHING = """\
@@ -95,6 +110,13 @@ floor, above or below, and RACC from its ceiling, added up.
 ASKED = """\
 What a default should keep, and what `presumed-clean` does on these cells; what it misses comes
 first (points, unless it says %).
+
+"""
+EVERY = """\
+## Every cell of `presumed-clean`
+
+With several seeds mean ± standard deviation, in per cent; of two more attacks with few poisoned
+rows the next section tells.
 
 """
 NEAREST = """\
@@ -129,20 +151,18 @@ The right verdict is "no evidence". Below, "backdoor suspected" is a false alarm
 """
 
 
-def passes(record: dict) -> str:
+def passes(record: dict, without: dict) -> str:
     """What each pass of ``presumed-clean`` brought, cell by cell."""
     lines = []
-    for cell in record["cells"].values():
-        rates = [cell["passes"][0]["expected_rate"]]
-        rates += [past["flagged_given_label"] for past in cell["passes"]]
-        shares = (f"{100 * rate:.1f}" for rate in rates)
-        lines.append([NAMES[cell["attack"]], str(cell["held_out_rows"]), *shares])
-    header = ["SST-2", "rows", "expected", "one pass", "two", "three"]
+    for name, cell in record["cells"].items():
+        for kept, found in (("yes", cell), ("first pass only", without["cells"][name])):
+            row = [NAMES[cell["attack"]], kept, str(found["held_out_rows"])]
+            row.append(f"{100 * found['passes'][0]['expected_rate']:.1f}")
+            for past in found["passes"]:
+                row.append(beside(past["flagged_given_label"], past["held_out_accuracy"]))
+            lines.append(row)
+    header = ["SST-2", "presumed clean rows", "flagged", "expected", "one pass", "two", "three"]
     return PASSED + table(header, lines) + "\n"
-
-
-def measured(stage: str, folder: Path = FOLDER) -> list[dict]:
-    return stored(stage, folder) if (folder / stage).is_dir() else []
 
 
 def cell_name(record: dict) -> str:
@@ -159,7 +179,7 @@ def compared(folder: Path = FOLDER) -> dict[str, dict[str, dict]]:
     """Records by cell and preset: the cells on which the yardstick was measured."""
     found: dict[str, dict[str, dict]] = {}
     for preset in (*OURS, *RIVALS):
-        for record in measured(f"defended-{preset}", folder):
+        for record in load(f"defended-{preset}", folder):
             found.setdefault(cell_name(record), {})[preset] = record
     return {name: records for name, records in sorted(found.items()) if YARDSTICK in records}
 
@@ -179,6 +199,28 @@ def repair_row(preset: str, record: dict) -> list[str]:
     return [*row, "–" if memory is None else f"{memory:.0f}"]
 
 
+def against(ours: dict, theirs: dict) -> dict[str, float | None]:
+    """A repair beside the yardstick on one cell, in points and per cent."""
+    after, yard, label = ours["defended"], theirs["defended"], str(ours["task"]["target"])
+    spent = [run["report"]["cpu_seconds"]["repair"] for run in (ours, theirs)]
+
+    def apart(one: tuple, other: tuple) -> float | None:
+        values = share(*one), share(*other)
+        return None if None in values else 100 * (values[0] - values[1])
+
+    return {
+        "distance": distance(ours),
+        "asr": apart((after, "asr"), (after, "asr_floor")),
+        "ceiling": apart((after, "racc_ceiling"), (after, "racc")),
+        "racc": apart((after, "racc"), (yard, "racc")),
+        "cacc": apart((after, "cacc"), (yard, "cacc")),
+        "target": apart((after, "racc_ceiling_by_class", label), (after, "racc_by_class", label)),
+        "seconds": spent[0],
+        "price": 100 * spent[0] / spent[1],
+        "clean": 100 - 100 * share(ours["detection"], "precision"),
+    }
+
+
 def summary(cells: dict[str, dict[str, dict]]) -> str:
     """Means over the cells that have every method which is named."""
     methods = [m for m in (*OURS, *RIVALS) if all(m in records for records in cells.values())]
@@ -186,21 +228,12 @@ def summary(cells: dict[str, dict[str, dict]]) -> str:
     header += ["CACC against retrain", "CPU s", "of retrain's"]
     rows = []
     for method in methods:
-        pairs = [(records[method], records[YARDSTICK]) for records in cells.values()]
-        above, below, racc, cacc, seconds, part = [], [], [], [], [], []
-        for ours, theirs in pairs:
-            after, yard = ours["defended"], theirs["defended"]
-            above.append(100 * (share(after, "asr") - share(after, "asr_floor")))
-            below.append(100 * (share(after, "racc_ceiling") - share(after, "racc")))
-            racc.append(100 * (share(after, "racc") - share(yard, "racc")))
-            cacc.append(100 * (share(after, "cacc") - share(yard, "cacc")))
-            spent = [r["report"]["cpu_seconds"]["repair"] for r in (ours, theirs)]
-            seconds.append(spent[0])
-            part.append(100 * spent[0] / spent[1])
+        found = [against(records[method], records[YARDSTICK]) for records in cells.values()]
         name = f"**{method}**" if method in OURS else method
-        apart = [distance(ours) for ours, _ in pairs]
-        row = [name, *(spread_text(v) for v in (apart, above, below, racc, cacc))]
-        rows.append([*row, f"{sum(seconds) / len(seconds):.0f}", f"{sum(part) / len(part):.0f} %"])
+        kinds = ("distance", "asr", "ceiling", "racc", "cacc")
+        row = [name, *(spread_text([one[kind] for one in found]) for kind in kinds)]
+        seconds, price = (np.mean([one[kind] for one in found]) for kind in ("seconds", "price"))
+        rows.append([*row, f"{seconds:.0f}", f"{price:.0f} %"])
     rows.sort(key=lambda row: float(row[1].split(" ")[0]))
     said = f"Over {len(cells)} cells, in points, mean ± standard deviation; the nearest first.\n\n"
     return said + table(header, rows) + "\n"
@@ -216,35 +249,28 @@ def distance(record: dict) -> float:
 
 def asked(cells: dict[str, dict[str, dict]]) -> str:
     """The limits of a default beside what ``presumed-clean`` measured, the missed ones first."""
-    pairs = [
-        (records["presumed-clean"], records[YARDSTICK])
+    found = [
+        against(records["presumed-clean"], records[YARDSTICK])
         for records in cells.values()
         if "presumed-clean" in records
     ]
-    above, racc, target, cacc, seconds, clean = [], [], [], [], [], []
-    for ours, theirs in pairs:
-        after, yard, label = ours["defended"], theirs["defended"], str(ours["task"]["target"])
-        above.append(share(after, "asr") - share(after, "asr_floor"))
-        racc.append(share(yard, "racc") - share(after, "racc"))
-        own = share(after, "racc_by_class", label), share(after, "racc_ceiling_by_class", label)
-        target += [own[1] - own[0]] if None not in own else []
-        cacc.append(share(yard, "cacc") - share(after, "cacc"))
-        spent = [run["report"]["cpu_seconds"]["repair"] for run in (ours, theirs)]
-        seconds.append(spent[0] / spent[1])
-        clean.append(1 - share(ours["detection"], "precision"))
-    found = [
-        ("ASR above its floor, mean", 2, np.mean(above)),
-        ("ASR above its floor, worst cell", 6, max(above)),
-        ("RACC below drop-and-retrain's, mean", 1, np.mean(racc)),
-        ("target class below its ceiling, worst cell", 8, max(target, default=0)),
-        ("clean accuracy below drop-and-retrain's, mean", 1, np.mean(cacc)),
-        ("seconds of the repair, % of drop-and-retrain's, mean", 33, np.mean(seconds)),
-        ("clean rows among the flagged, %, mean", 5, np.mean(clean)),
-        ("clean rows among the flagged, %, worst cell", 8, max(clean)),
+
+    def every(kind: str) -> list[float]:
+        return [one[kind] for one in found if one[kind] is not None]
+
+    limits = [
+        ("ASR above its floor, mean", 2, np.mean(every("asr"))),
+        ("ASR above its floor, worst cell", 6, max(every("asr"))),
+        ("RACC below drop-and-retrain's, mean", 1, -np.mean(every("racc"))),
+        ("target class below its ceiling, worst cell", 8, max(every("target"), default=0)),
+        ("clean accuracy below drop-and-retrain's, mean", 1, -np.mean(every("cacc"))),
+        ("seconds of the repair, % of drop-and-retrain's, mean", 33, np.mean(every("price"))),
+        ("clean rows among the flagged, %, mean", 5, np.mean(every("clean"))),
+        ("clean rows among the flagged, %, worst cell", 8, max(every("clean"))),
     ]
     lines = [
-        [what, f"≤ {limit}", f"{100 * value:.1f}", "yes" if 100 * value <= limit else "**no**"]
-        for what, limit, value in found
+        [what, f"≤ {limit}", f"{value:.1f}", "yes" if value <= limit else "**no**"]
+        for what, limit, value in limits
     ]
     lines.sort(key=lambda line: line[3] == "yes")
     return ASKED + table(["quantity", "asked", "measured", "met"], lines) + "\n"
@@ -301,10 +327,28 @@ def each(cells: dict[str, dict[str, dict]], level: str) -> str:
     return said
 
 
+def every_cell() -> str:
+    """All that was measured of ``presumed-clean``, with a rival beside it or not."""
+    header = ["data", "attack", "seeds", "ASR before", "after (floor)", "RACC (ceiling)"]
+    header += ["target class (ceiling)", "CACC (reference)", "clean among flagged"]
+    shares = (("asr", "asr_floor"), ("racc", "racc_ceiling"))
+    shares += (("racc_by_class", "racc_ceiling_by_class"), ("cacc", "cacc_reference"))
+    rows = []
+    for group in groups(load("defended-presumed-clean", FOLDER)):
+        data, attack, _, seeds = what(group)
+        row = [data, attack, seeds, cell_text([share(r["undefended"], "asr") for r in group])]
+        for key, beside in shares:
+            found = pair(group, "defended", key, beside, target=key == "racc_by_class")
+            row.append("{} ({})".format(*found))
+        precision = [share(r["detection"], "precision") for r in group]
+        rows.append([*row, cell_text([None if p is None else 1 - p for p in precision])])
+    return EVERY + (table(header, rows) + clean(FOLDER) + "\n" if rows else NOTHING)
+
+
 def detectors() -> str:
     found: dict[str, dict[str, dict]] = {}
     for name in DETECTORS:
-        for record in measured(f"detected-{name}"):
+        for record in load(f"detected-{name}", FOLDER):
             found.setdefault(cell_name(record), {})[name] = record
     said, honest = DETECTED, []
     for cell, records in sorted(found.items()):
@@ -331,10 +375,9 @@ def detectors() -> str:
 
 def page() -> str:
     """The whole page as Markdown."""
-    tried = passes(read_json(PASSES))
-    return (INTRODUCTION + PROTOCOL + tried + repairs() + few_rows() + detectors()).rstrip(
-        "\n"
-    ) + "\n"
+    tried = passes(read_json(PASSES), read_json(WITHOUT))
+    parts = (INTRODUCTION, PROTOCOL, tried, repairs(), every_cell(), few_rows(), detectors())
+    return "".join(parts).rstrip("\n") + "\n"
 
 
 if __name__ == "__main__":

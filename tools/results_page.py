@@ -127,9 +127,8 @@ Training times were taken while other runs shared the processor.
 """
 
 
-def load(stage: str) -> list[dict]:
+def load(stage: str, folder: Path = ROOT / "results") -> list[dict]:
     """The runs of one stage, none if there is no such folder."""
-    folder = ROOT / "results"
     return stored(stage, folder) if (folder / stage).is_dir() else []
 
 
@@ -358,11 +357,11 @@ def condition(record: dict) -> tuple:
     return order.index(cell["dataset"]), order.index(cell["attack"]), changed(record)
 
 
-def clean() -> str:
+def clean(root: Path = ROOT / "results") -> str:
     """Models without a backdoor."""
     parts = []
-    for folder in sorted((ROOT / "results").glob("clean-*")):
-        records = load(folder.name)
+    for folder in sorted(root.glob("clean-*")):
+        records = load(folder.name, root)
         if not records:
             continue
         header = ["data", "layers", "seed", "verdict", "flagged rows", "of"]

@@ -71,8 +71,7 @@ class AdversarialDistillation:
             for no transplants.
         presumed_clean: with ``shuffle``, maximum number of untrusted rows from the less suspicious
             half that are trained on with their given labels, as common by class as trusted rows
-            are; more come closer to training again, and take longer. In the first cycle only:
-            among them are poisoned rows that were missed, which speak for the backdoor.
+            are; more come closer to training again, and take longer.
         decay: in every cycle let the learning rate rise over the first tenth of the steps and then
             fall to 0; one cycle is then enough for the stopping rule.
         frozen_embeddings: leave the token embeddings as they are, which saves time and memory in a
@@ -161,11 +160,10 @@ class AdversarialDistillation:
         presumed = presumed_clean(case, detection, self.presumed_clean)
         work = _Work(self, case, rows, labels, presumed)
         student = student_of(case.suspect, frozen_embeddings=self.frozen_embeddings)
-        rng, schedule = np.random.default_rng(case.seed), work.schedule
-        steps, later = schedule.steps(first=True), schedule.steps(first=False)
+        rng, steps = np.random.default_rng(case.seed), work.schedule.steps_per_cycle
         trainer = Trainer(
             student,
-            num_steps=steps if self.decay else steps + (self.cycles - 1) * later,
+            num_steps=steps if self.decay else self.cycles * steps,
             lr=student_lr(student, self.lr),
             max_grad_norm=None if self.punish == "unbounded" else 1.0,
             warmup_ratio=0.1 if self.decay else None,
@@ -180,8 +178,8 @@ class AdversarialDistillation:
             rng.bit_generator.state, history = saved["rng"], saved["history"]
         while not stopping.reason and len(history) < self.cycles:
             if self.decay and history:
-                trainer.restart(later)
-            kinds, batches = zip(*schedule.cycle(rng, first=not history), strict=True)
+                trainer.restart(steps)
+            kinds, batches = zip(*work.schedule.cycle(rng), strict=True)
             losses = trainer.train(batches)
             record = work.record(student, kinds, losses) | trainer.notes
             record |= run.callback(student) if run.callback else {}

@@ -72,7 +72,7 @@ class Schedule:
         trust: objective on ``trusted``, the clean rows.
         punish: objective on ``flagged``; None does not punish.
         transplant: objective on transplants; None for none.
-        presumed: rows for trust steps on their given labels in the first cycle; None for none.
+        presumed: rows for trust steps on their given labels; None for none.
         passes: how often a cycle goes over the trusted rows.
         order: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
             ``interleave`` spreads the other steps between trust steps; ``shuffle`` goes over all
@@ -96,8 +96,9 @@ class Schedule:
     transplant_every: int
     batch_size: int
 
-    def steps(self, first: bool) -> int:
-        """Number of steps of the first cycle, or of every later one."""
+    @property
+    def steps_per_cycle(self) -> int:
+        """Number of steps of a cycle."""
         trust = self.passes * math.ceil(len(self.trusted) / self.batch_size)
         punish = math.ceil(len(self.flagged) / self.batch_size) if self.punish else 0
         punish *= self._repeats if self.order == "shuffle" else 1
@@ -106,7 +107,7 @@ class Schedule:
         if self.order == "shuffle":
             others = [
                 len(self.transplants.hosts) if self.transplant else 0,
-                len(self.presumed or ()) if first else 0,
+                len(self.presumed or ()),
             ]
             return trust + punish + sum(math.ceil(rows / self.batch_size) for rows in others)
         extra = trust // self.punish_every if self.punish else 0
@@ -117,8 +118,8 @@ class Schedule:
         """How often a shuffled cycle goes over the flagged rows."""
         return max(len(self.trusted) // max(len(self.flagged), 1), 1)
 
-    def cycle(self, rng: np.random.Generator, first: bool) -> Iterator[tuple[str, Step]]:
-        """One cycle, the first or a later one: the kind of each step, and the step."""
+    def cycle(self, rng: np.random.Generator) -> Iterator[tuple[str, Step]]:
+        """One cycle: the kind of each step, and the step."""
         size = self.batch_size
         trust = (
             ("trust", (self.trust, self.trusted, batch))
@@ -132,7 +133,7 @@ class Schedule:
             return
         mixed = self.transplants.draw(rng) if self.transplant else None
         if self.order == "shuffle":
-            yield from self._shuffled(list(trust), mixed, self.presumed if first else None, rng)
+            yield from self._shuffled(list(trust), mixed, rng)
             return
         transplanting = _endless(lambda: mixed.epoch(size, rng))
         punishing = _endless(lambda: self.flagged.epoch(size, rng))
@@ -144,16 +145,12 @@ class Schedule:
                 yield "punish", (self.punish, self.flagged, next(punishing))
 
     def _shuffled(
-        self,
-        steps: list[tuple[str, Step]],
-        mixed: EncodedTexts | None,
-        presumed: EncodedTexts | None,
-        rng: np.random.Generator,
+        self, steps: list[tuple[str, Step]], mixed: EncodedTexts | None, rng: np.random.Generator
     ) -> Iterator[tuple[str, Step]]:
         """The trust steps and one pass over everything else, in random order."""
         others = [
             ("punish", self.punish, self.flagged if self.punish else None, self._repeats),
-            ("presumed", cross_entropy, presumed, 1),
+            ("presumed", cross_entropy, self.presumed, 1),
             ("transplant", self.transplant, mixed, 1),
         ]
         for kind, objective, rows, times in others:

@@ -295,20 +295,15 @@ def test_presumed_clean_rows_are_trained_on_and_the_learning_rate_falls_in_every
     # A margin below zero is never kept: all cycles.
     shuffled = replace(REPAIR, schedule="shuffle", presumed_clean=30, decay=True, stop_margin=-1.0)
     made = shuffled.repair(case, found)
-    kinds = [{key for key in past if key.endswith("_loss")} for past in made.history]
-    # Presumed clean rows come in the first cycle only: missed poison among them speaks for the
-    # backdoor.
-    again = {"trust_loss", "punish_loss", "transplant_loss"}
-    assert kinds == [{*again, "presumed_loss"}, again]
+    kinds = {key for key in made.history[0] if key.endswith("_loss")}
+    assert kinds == {"trust_loss", "punish_loss", "presumed_loss", "transplant_loss"}
     assert (made.details["stopped"], len(made.history)) == ("max_cycles", 2)
-    begins = np.flatnonzero(np.array(rates) == 0)
-    assert len(begins) == 2
-    for part in np.split(rates, begins[1:]):
-        peak = int(np.argmax(part))
-        assert 0 < peak <= max(1, round(0.1 * len(part)))
-        assert part[peak] == shuffled.lr
-        assert all(np.diff(part[peak:]) < 0)
-        assert part[-1] < part[peak] / 5
+    first, second = np.array_split(rates, 2)
+    assert first.tolist() == second.tolist()
+    peak = int(np.argmax(first))
+    assert first[0] == 0 < peak <= round(0.1 * len(first))
+    assert all(np.diff(first[peak:]) < 0)
+    assert first[-1] < first[peak] / 5
     # One cycle at the rate is enough, because its learning rate fell to nothing.
     made = replace(shuffled, stop_margin=2.0).repair(case, found)
     assert (made.details["stopped"], len(made.history)) == ("converged", 1)

@@ -41,7 +41,7 @@ def test_transplants_of_tiny_texts(host, donor):
         assert sorted(words) == sorted([*host.split(), *donor.split()])
 
 
-def cycle(tokenizer, toy, first=True, **changes):
+def cycle(tokenizer, toy, **changes):
     """The steps of one cycle: 120 trusted rows are 8 batches, 64 flagged ones are 4."""
     trusted, flagged = toy.rows(120), toy.rows(64, seed=5)
     encoded = [
@@ -63,8 +63,8 @@ def cycle(tokenizer, toy, first=True, **changes):
         "batch_size": 16,
     }
     schedule = Schedule(**{**settings, **changes})
-    steps = list(schedule.cycle(np.random.default_rng(0), first))
-    assert len(steps) == schedule.steps(first)
+    steps = list(schedule.cycle(np.random.default_rng(0)))
+    assert len(steps) == schedule.steps_per_cycle
     return steps
 
 
@@ -95,8 +95,6 @@ def test_shuffled_all_rows_come_once_in_random_order(tokenizer, toy):
         batches = [batch for name, (_, _, batch) in steps if name == kind]
         assert sorted(np.concatenate(batches)) == list(range(size))
     assert all(step[:2] == (cross_entropy, presumed) for name, step in steps if name == "presumed")
-    later = cycle(tokenizer, toy, first=False, order="shuffle", presumed=presumed)
-    assert Counter(kind for kind, _ in later) == {"trust": 8, "transplant": 8, "punish": 4}
     bare = {"order": "shuffle", "transplant": None, "punish": None}
     assert [kind for kind, _ in cycle(tokenizer, toy, **bare)] == ["trust"] * 8
 

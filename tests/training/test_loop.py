@@ -105,29 +105,18 @@ def test_the_learning_rate_warms_up_and_decays(toy, tokenizer, rows, weights):
 def test_after_a_restart_the_learning_rate_rises_and_falls_again(toy, tokenizer, rows):
     trainer = Trainer(toy.bert(tokenizer), num_steps=5, lr=1e-2, seed=0, warmup_ratio=0.4)
 
-    def rates(count):
+    def rates():
         found = []
-        for step in steps(rows, count):
+        for step in steps(rows, 5):
             found.append(trainer.schedule.get_last_lr()[0])
             trainer.train([step])
         return found
 
-    assert rates(5) == pytest.approx([0, 0.005, 0.01, 0.01 * 2 / 3, 0.01 / 3])
-    trainer.restart(3)
-    assert rates(3) == pytest.approx([0, 0.01, 0.005])
+    once = rates()
+    assert once == pytest.approx([0, 0.005, 0.01, 0.01 * 2 / 3, 0.01 / 3])
+    trainer.restart(5)
+    assert rates() == once
     assert trainer.bar.total == trainer.steps_done
-
-
-def test_a_rate_that_was_halved_stays_so_after_a_restart(toy, tokenizer, rows):
-    trainer = Trainer(toy.bert(tokenizer), num_steps=2, lr=1e-2, seed=0, warmup_ratio=0.0)
-    once = iter([float("nan")])
-
-    def poisoned(model, batch):
-        return cross_entropy(model, batch) * next(once, 1.0)
-
-    trainer.train([(poisoned, rows, np.arange(4))] * 2)
-    trainer.restart(2)
-    assert trainer.schedule.get_last_lr()[0] == pytest.approx(5e-3)
 
 
 def test_training_in_parts_is_training_at_once(toy, tokenizer, rows, weights, same_weights):
