@@ -11,7 +11,7 @@ import pytest
 from bedkd import attacks, data, experiments, presets, report
 from bedkd.attacks import rewriting
 from bedkd.conditions import Conditions
-from bedkd.detectors import BeDKDDetector, DirectionalMapping
+from bedkd.detectors import BeDKDDetector, DirectionalMapping, Given
 from bedkd.errors import InputError
 from bedkd.experiments import Cell, detections, grid, runs, victims
 from bedkd.training.fine_tune import TrainingConfig
@@ -289,6 +289,26 @@ def test_two_repairs_share_one_detection(cell, tmp_path, monkeypatch):
         assert first["report"][key] == again["report"][key]
     assert first["report"]["seconds"]["detection"] == again["report"]["seconds"]["detection"] > 0
     assert first["peak_mb"]["detection"] == again["peak_mb"]["detection"]
+
+
+def test_a_detection_that_another_process_makes_is_waited_for(cell):
+    calls = []
+
+    class Slow:
+        def __repr__(self):
+            return "Slow()"
+
+        def detect(self, case, run):
+            calls.append(1)
+            time.sleep(0.3)
+            return Given((0, 1)).detect(case)
+
+    given = experiments.case(cell, presets.quick())
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: detections.detection(given, Slow()), range(2)))
+    assert len(calls) == 1
+    assert [int(detection.flagged.sum()) for detection, _ in found] == [2, 2]
+    assert found[0][1] == found[1][1]
 
 
 @pytest.mark.usefixtures("acting")

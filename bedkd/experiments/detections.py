@@ -13,7 +13,7 @@ from bedkd.experiments.costs import Costs
 from bedkd.experiments.grid import Cell, command
 from bedkd.experiments.records import finished, header
 from bedkd.experiments.victims import cache_dir, case, training_rows
-from bedkd.files import read_json, write_json
+from bedkd.files import locked, read_json, write_json
 from bedkd.presets import default
 from bedkd.purify import detect, settings
 from bedkd.run import Run
@@ -26,19 +26,27 @@ CODE = ("detectors", "training", "case.py", "models.py", "text.py")
 
 
 def detection(given: Case, detector: Detector, *, progress: bool = False) -> tuple[Detection, dict]:
-    """What a detector finds in a case, from the cache or found now, and what it cost."""
+    """What a detector finds in a case, from the cache or found now, and what it cost. Where another
+    process is finding it, from there when that is done."""
     settings = {**given.hashes, "detector": repr(detector), "code": report.source_hash(*CODE)}
     folder = cache_dir() / "detections" / report.digest(settings)
-    costs = folder / "costs.json"
-    if costs.is_file():  # written last
-        found, _ = detect(given, detector, Run(folder))
-        if "content" in found.evidence:
-            # Embeddings are in the detection's cost: a repair that reads them must not pay again.
-            _ = given.embeddings, given.trusted_embeddings
-        return found, read_json(costs)
+    costs = folder / "costs.json"  # written last
+    with locked(folder, wait=True):  # another process may be at it
+        if not costs.is_file():
+            return _found_now(given, detector, folder, progress)
+    found, _ = detect(given, detector, Run(folder))
+    if "content" in found.evidence:
+        # Embeddings are in the detection's cost: a repair that reads them must not pay again.
+        _ = given.embeddings, given.trusted_embeddings
+    return found, read_json(costs)
+
+
+def _found_now(
+    given: Case, detector: Detector, folder: Path, progress: bool
+) -> tuple[Detection, dict]:
     with Costs() as spent:
         found, _ = detect(given, detector, Run(folder, progress))
-    write_json(spent.to_dict(), costs)
+    write_json(spent.to_dict(), folder / "costs.json")
     for state in folder.glob("*.safetensors"):
         if state.stem != "detection":  # of the work that is now done
             state.unlink()
