@@ -225,7 +225,7 @@ def decoders() -> str:
         return ""
     after = {json.dumps(r["cell"], sort_keys=True): r for r in load("decoders/defended-quick")}
     header = ["attack", "trained", "ASR (floor)", "RACC (ceiling)", "target class (ceiling)"]
-    header += ["CACC (without poison)", "AUROC", "precision", "recall"]
+    header += ["CACC (without poison)", "AUROC", "precision, recall"]
     shares = (("asr", "asr_floor"), ("racc", "racc_ceiling"))
     shares += (("racc_by_class", "racc_ceiling_by_class"), ("cacc", "cacc_reference"))
     rows = []
@@ -241,7 +241,7 @@ def decoders() -> str:
             new = pair([repaired], "defended", key, beside, target)[0] if repaired else "–"
             row.append(f"{old} → {new} ({reference})")
         row.append(spread_text([found.get("auroc")], digits=3))
-        row += [cell_text([share(found, key)]) for key in ("precision", "recall")]
+        row.append(", ".join(cell_text([share(found, key)]) for key in ("precision", "recall")))
         rows.append(row)
     layers = " or ".join(sorted({str(record["cell"]["layers"]) for record in before}))
     note = DECODERS.format(layers=layers)

@@ -123,14 +123,28 @@ def fdr_threshold(
         >>> fdr_threshold(np.arange(99) / 100, np.array([0.2, 0.5, 1.5, 1.6, 1.7]), fdr=0.05)
         1.5
     """
+    return float(min(scores[_rates(null, scores, weights) <= fdr], default=float("inf")))
+
+
+def p_value(null: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Simes' p-value of "the N scores look like the null": the smallest false discovery rate at
+    which any row would be flagged. Arguments are those of :func:`fdr_threshold`.
+
+    >>> p_value(np.arange(99) / 100, np.array([0.2, 1.5]))
+    0.02
+    """
+    return float(min(_rates(null, scores, weights), default=1.0))
+
+
+def _rates(null: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """The false discovery rate at which each score would be flagged, (N,)."""
     if not len(scores):
-        return float("inf")
+        return np.empty(0)
     weights = np.ones(len(null)) if weights is None else weights
     order = np.argsort(null)
     above = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)
     tail = above[np.searchsorted(null[order], scores, side="left")]
-    p_values = false_discovery_control(np.minimum((tail + 1) / (weights.sum() + 1), 1.0))
-    return float(min(scores[p_values <= fdr], default=float("inf")))
+    return false_discovery_control(np.minimum((tail + 1) / (weights.sum() + 1), 1.0))
 
 
 def min_detectable(null: int, rows: int, fdr: float) -> int:
@@ -310,9 +324,16 @@ class Evidence:
 
     def threshold(self, fdr: float) -> float:
         """See :func:`fdr_threshold`."""
+        null, scores, weights = self._compared()
+        return fdr_threshold(null, scores, fdr, weights)
+
+    def p_value(self) -> float:
+        """See :func:`p_value`."""
+        return p_value(*self._compared())
+
+    def _compared(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         used = self.null > 0
-        scores = self.untrusted[self.eligible]
-        return fdr_threshold(self.trusted[used], scores, fdr, self.null[used].astype(float))
+        return self.trusted[used], self.untrusted[self.eligible], self.null[used].astype(float)
 
     def flag(self, fdr: float) -> np.ndarray:
         """Eligible rows at or above the threshold, (N,) bool."""

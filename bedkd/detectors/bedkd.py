@@ -12,7 +12,7 @@ from bedkd.detectors.association import Association
 from bedkd.detectors.base import Detection, Evidence, min_detectable, too_few
 from bedkd.detectors.calibration import as_if_trained_on
 from bedkd.detectors.content import Content
-from bedkd.detectors.directional_mapping import DirectionalMapping, p_value
+from bedkd.detectors.directional_mapping import DirectionalMapping
 from bedkd.detectors.trigger_probe import TriggerProbe
 from bedkd.detectors.wording import Wording, trigger_words
 from bedkd.errors import InputError
@@ -77,10 +77,11 @@ class BeDKDDetector:
         if missing := self.missing(case):
             return Detection.undecided(case, missing)
         behaviour, mapped = self.mapping.evidence(case, run)
-        p = p_value(behaviour.trusted[behaviour.null], behaviour.untrusted[behaviour.eligible])
         if self.null == "all":
             behaviour = as_if_trained_on(behaviour, case)
         content = self.content.evidence(case, run) if self.content else None
+        # Without wording, which is learnt from the very rows that are judged.
+        p = (behaviour + content).p_value()
         wording, auroc = self._wording(case, behaviour + content)
         total = behaviour + content + wording
         flagged, threshold = total.flag(self.fdr), total.threshold(self.fdr)

@@ -16,7 +16,6 @@ from functools import partial
 
 import numpy as np
 from datasets import concatenate_datasets
-from scipy.stats import false_discovery_control
 from transformers import PreTrainedModel
 
 from bedkd.case import Case
@@ -26,6 +25,7 @@ from bedkd.detectors.base import (
     fdr_threshold,
     log_odds,
     min_detectable,
+    p_value,
     too_few,
 )
 from bedkd.errors import InputError
@@ -252,19 +252,6 @@ class DirectionalMapping:
             details=details,
             evidence={"mapping": scores},
         )
-
-
-def p_value(null: np.ndarray, scores: np.ndarray) -> float:
-    """Simes' p-value of "the N scores look like the null": the smallest false discovery rate at
-    which any row would be flagged.
-
-    >>> p_value(np.arange(99) / 100, np.array([0.2, 1.5]))
-    0.02
-    """
-    if not len(scores):
-        return 1.0
-    tail = len(null) - np.searchsorted(np.sort(null), scores, side="left")
-    return float(false_discovery_control((tail + 1) / (len(null) + 1)).min())
 
 
 def _unseen(case: Case):

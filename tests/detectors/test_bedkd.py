@@ -129,7 +129,7 @@ def test_a_null_of_all_rows_counts_those_that_the_model_gets_wrong(held):
     assert np.array_equal(lenient.flagged, POISON)
     assert not strict.flagged.any()
     assert not strict.is_backdoored
-    assert strict.p_value == lenient.p_value  # of the behaviour alone
+    assert strict.p_value > 0.1 > 0.05 > lenient.p_value  # of behaviour and content, as calibrated
     with pytest.raises(InputError, match=r"null='some': choose one of correct, all"):
         BeDKDDetector(null="some")
 

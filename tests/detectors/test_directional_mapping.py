@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bedkd.detectors import DirectionalMapping
-from bedkd.detectors.base import log_odds
-from bedkd.detectors.directional_mapping import Mapped, Scores, compare, flip, p_value
+from bedkd.detectors.base import log_odds, p_value
+from bedkd.detectors.directional_mapping import Mapped, Scores, compare, flip
 from bedkd.errors import InputError
 from bedkd.training.predict import Prediction, predict
 
