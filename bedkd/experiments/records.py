@@ -16,7 +16,13 @@ from bedkd.files import read_json
 log = logging.getLogger(__name__)
 
 # Options that came later than some results, with the value that leaves everything as it was.
-LATER = {"presumed_clean": 0, "decay": False, "null": "correct", "frozen_embeddings": False}
+LATER = {
+    "presumed_clean": 0,
+    "presumed_transplants": 0.0,
+    "decay": False,
+    "null": "correct",
+    "frozen_embeddings": False,
+}
 
 
 def header(cell: Cell, line: str) -> dict:

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from datasets import Dataset
 
 from bedkd.case import Case
+from bedkd.data.rows import labels_of
 from bedkd.detectors.base import Detection, least_suspicious
 from bedkd.errors import InputError
 from bedkd.repairs.base import Repaired
@@ -72,6 +74,8 @@ class AdversarialDistillation:
         presumed_clean: with ``shuffle``, maximum number of untrusted rows from the less suspicious
             half that are trained on with their given labels, as common by class as trusted rows
             are; more come closer to training again, and take longer.
+        presumed_transplants: share of these rows in which a span of a flagged row is put, 0 to 1.
+            All flagged rows say "not the target"; these say that the trigger means nothing.
         decay: in every cycle let the learning rate rise over the first tenth of the steps and then
             fall to 0; one cycle is then enough for the stopping rule.
         frozen_embeddings: leave the token embeddings as they are, which saves time and memory in a
@@ -109,6 +113,7 @@ class AdversarialDistillation:
     punish_every: int = 2
     transplant_every: int | None = 1
     presumed_clean: int = 0
+    presumed_transplants: float = 0.0
     decay: bool = False
     frozen_embeddings: bool = False
     stop_margin: float | None = 0.05
@@ -130,6 +135,8 @@ class AdversarialDistillation:
                 f"presumed_clean={self.presumed_clean}: give 0, or a number of rows together with "
                 "schedule='shuffle'"
             )
+        if not 0 <= self.presumed_transplants <= 1:
+            raise InputError(f"presumed_transplants={self.presumed_transplants}: give 0 to 1")
 
     def choose(self, detection: Detection, seed: int) -> np.ndarray:
         """Indices of the rows to work with, most suspicious first, (≤ max_suspects,): flagged ones,
@@ -236,19 +243,29 @@ class _Work:
         self.expected = None if labels is None else labels[kept].argmax(axis=1)
         texts = flagged.select(used)["text"][:]
         encoded = case.encoded(flagged.select(used), "the flagged rows")
-        self.presumed = None
-        if len(presumed):
-            self.presumed = case.encoded(case.untrusted.select(presumed), "presumed clean rows")
-        self.schedule = self._schedule(encoded, texts, None if labels is None else labels[used])
+        labels = None if labels is None else labels[used]
+        self.schedule = self._schedule(encoded, texts, labels, presumed)
 
     def _schedule(
-        self, flagged: EncodedTexts, texts: list[str], labels: np.ndarray | None
+        self,
+        flagged: EncodedTexts,
+        texts: list[str],
+        labels: np.ndarray | None,
+        presumed: np.ndarray,
     ) -> Schedule:
         s, case = self.settings, self.case
         trusted = case.encoded(case.divided.tune, "the trusted set")
         answers = predict(case.suspect, trusted, hidden=True)
         wanted = case.parts.tune * len(np.unique(trusted.labels))
         several = max(1, round(wanted / len(trusted)))
+        drawn = np.random.default_rng(case.seed).permutation(presumed)
+        count = round(s.presumed_transplants * len(drawn))
+        hosts, plain = (case.untrusted.select(np.sort(part)) for part in np.split(drawn, [count]))
+
+        def mixed(hosts: Dataset) -> Transplants:
+            own = hosts["text"][:], texts, labels_of(hosts)
+            return Transplants(case.tokenizer, *own, case.max_length)
+
         return Schedule(
             trust=DistillationLoss(answers, s.temperature, s.alpha),
             trusted=trusted,
@@ -257,10 +274,9 @@ class _Work:
             transplant=TransplantLoss(torch.from_numpy(answers.logits), s.temperature, s.alpha)
             if s.transplant_every
             else None,
-            transplants=Transplants(
-                case.tokenizer, case.divided.tune["text"][:], texts, trusted.labels, case.max_length
-            ),
-            presumed=self.presumed,
+            transplants=mixed(case.divided.tune),
+            presumed=case.encoded(plain, "presumed clean rows") if len(plain) else None,
+            presumed_transplants=mixed(hosts) if len(hosts) else None,
             passes=1 if s.schedule == "alternate" else several,
             order=s.schedule,
             punish_every=s.punish_every,

@@ -73,6 +73,7 @@ class Schedule:
         punish: objective on ``flagged``; None does not punish.
         transplant: objective on transplants; None for none.
         presumed: rows for trust steps on their given labels; None for none.
+        presumed_transplants: more such rows, which get a span of a flagged row; None for none.
         passes: how often a cycle goes over the trusted rows.
         order: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
             ``interleave`` spreads the other steps between trust steps; ``shuffle`` goes over all
@@ -90,6 +91,7 @@ class Schedule:
     transplant: Objective | None
     transplants: Transplants
     presumed: EncodedTexts | None
+    presumed_transplants: Transplants | None
     passes: int
     order: str
     punish_every: int
@@ -108,6 +110,7 @@ class Schedule:
             others = [
                 len(self.transplants.hosts) if self.transplant else 0,
                 len(self.presumed or ()),
+                len(self.presumed_transplants.hosts) if self.presumed_transplants else 0,
             ]
             return trust + punish + sum(math.ceil(rows / self.batch_size) for rows in others)
         extra = trust // self.punish_every if self.punish else 0
@@ -148,9 +151,11 @@ class Schedule:
         self, steps: list[tuple[str, Step]], mixed: EncodedTexts | None, rng: np.random.Generator
     ) -> Iterator[tuple[str, Step]]:
         """The trust steps and one pass over everything else, in random order."""
+        spliced = self.presumed_transplants.draw(rng) if self.presumed_transplants else None
         others = [
             ("punish", self.punish, self.flagged if self.punish else None, self._repeats),
             ("presumed", cross_entropy, self.presumed, 1),
+            ("presumed", cross_entropy, spliced, 1),
             ("transplant", self.transplant, mixed, 1),
         ]
         for kind, objective, rows, times in others:

@@ -336,9 +336,36 @@ def test_a_repair_goes_on_between_two_passes_where_it_was_interrupted(
     assert same_weights(weights(again.model), weights(whole.model))
 
 
+def test_a_share_of_the_presumed_clean_rows_carries_spans_of_flagged_rows(
+    victim, tokenizer, task, monkeypatch
+):
+    made, schedule = [], distillation.Schedule
+
+    def watched(**parts):
+        made.append(schedule(**parts))
+        return made[-1]
+
+    monkeypatch.setattr(distillation, "Schedule", watched)
+    case = Case(victim, tokenizer, task.clean["dev"], task.train, Parts(5, 20, 10), max_length=32)
+    found = Given(tuple(np.flatnonzero(task.train["poisoned"]))).detect(case)
+    known = dict(zip(case.untrusted["text"], case.untrusted["label"], strict=True))
+    flagged = set(case.untrusted.select(np.flatnonzero(found.flagged))["text"])
+    for share, count in ((0.0, 0), (0.25, 7), (1.0, 29)):
+        options = {"presumed_clean": 29, "presumed_transplants": share, "cycles": 1}
+        replace(REPAIR, schedule="shuffle", **options).repair(case, found)
+        plain, hosts = made[-1].presumed, made[-1].presumed_transplants
+        assert len(plain or ()) == 29 - count
+        assert len(hosts.hosts if hosts else ()) == count
+        if hosts:
+            assert [known[text] for text in hosts.hosts] == hosts.labels.tolist()
+            assert flagged.isdisjoint(hosts.hosts)
+            assert set(hosts.donors) <= flagged
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"presumed_transplants": 1.5}, "presumed_transplants=1.5: give 0 to 1"),
         ({"punish": "mildly"}, "punish='mildly'.*unbounded, bounded, relabel, none"),
         ({"schedule": "never"}, "schedule='never'"),
         ({"sampling": "best"}, "sampling='best'"),

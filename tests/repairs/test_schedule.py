@@ -56,6 +56,7 @@ def cycle(tokenizer, toy, **changes):
         "transplant": "transplant",
         "transplants": Transplants(tokenizer, hosts, donors, encoded[0].labels, 32),
         "presumed": None,
+        "presumed_transplants": None,
         "passes": 1,
         "order": "interleave",
         "punish_every": 4,
@@ -95,6 +96,17 @@ def test_shuffled_all_rows_come_once_in_random_order(tokenizer, toy):
         batches = [batch for name, (_, _, batch) in steps if name == kind]
         assert sorted(np.concatenate(batches)) == list(range(size))
     assert all(step[:2] == (cross_entropy, presumed) for name, step in steps if name == "presumed")
+    hosts = Transplants(tokenizer, rows["text"][:], ["kx kx"], np.array(rows["label"]), 32)
+    more = {"presumed": presumed, "presumed_transplants": hosts}
+    steps = cycle(tokenizer, toy, order="shuffle", **more)
+    spliced = [step for kind, step in steps if kind == "presumed" and step[1] is not presumed]
+    assert len(spliced) == 3
+    assert sum(len(batch) for _, _, batch in spliced) == 40
+    ((objective, carried, _), *_) = spliced
+    assert objective is cross_entropy
+    assert carried.labels.tolist() == list(rows["label"])
+    trigger = tokenizer.convert_tokens_to_ids("kx")
+    assert all(trigger in ids for ids in carried.ids)
     bare = {"order": "shuffle", "transplant": None, "punish": None}
     assert [kind for kind, _ in cycle(tokenizer, toy, **bare)] == ["trust"] * 8
 
