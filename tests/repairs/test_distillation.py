@@ -350,11 +350,11 @@ def test_a_share_of_the_presumed_clean_rows_carries_spans_of_flagged_rows(
     found = Given(tuple(np.flatnonzero(task.train["poisoned"]))).detect(case)
     known = dict(zip(case.untrusted["text"], case.untrusted["label"], strict=True))
     flagged = set(case.untrusted.select(np.flatnonzero(found.flagged))["text"])
-    for share, count in ((0.0, 0), (0.25, 7), (1.0, 29)):
-        options = {"presumed_clean": 29, "presumed_transplants": share, "cycles": 1}
+    for share, count in ((0.0, 0), (0.25, 7), (1.0, 28)):
+        options = {"presumed_clean": 28, "presumed_transplants": share, "cycles": 1}
         replace(REPAIR, schedule="shuffle", **options).repair(case, found)
         plain, hosts = made[-1].presumed, made[-1].presumed_transplants
-        assert len(plain or ()) == 29 - count
+        assert len(plain or ()) == 28 - count
         assert len(hosts.hosts if hosts else ()) == count
         if hosts:
             assert [known[text] for text in hosts.hosts] == hosts.labels.tolist()
