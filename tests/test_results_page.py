@@ -200,14 +200,28 @@ def test_the_comparison_measures_every_method_against_retraining(monkeypatch):
 
 
 def test_the_passes_bear_out_what_the_comparison_says_of_them():
-    without = read_json(comparison_page.WITHOUT)["cells"]
-    for name, cell in read_json(comparison_page.PASSES)["cells"].items():
+    for cell in read_json(comparison_page.PASSES)["cells"].values():
         first, second, third = (past["flagged_given_label"] for past in cell["passes"])
-        assert first - second > 0.05 > abs(second - third)
-        bare, kept = without[name]["passes"][1], cell["passes"][1]
-        assert without[name]["passes"][0] == cell["passes"][0]
-        for key in ("flagged_given_label", "held_out_accuracy"):
-            assert bare[key] < kept[key]
+        assert first - second > 0.05
+        assert abs(second - third) < (first - second) / 2
+
+
+def test_spans_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():
+    runs = {(r["cell"], r["share"]): r for r in read_json(comparison_page.SPLICED)["runs"]}
+    insertions = {name for name, _ in runs if "llm" not in name}
+    assert len(insertions) == 3
+
+    def lost(name, share):
+        return runs[name, share]["own_bare"]["value"] - runs[name, share]["own_after"]["value"]
+
+    def away(name, share):
+        run = runs[name, share]
+        return abs(run["flagged_given_label"] - run["expected_rate"])
+
+    for name in insertions:
+        assert lost(name, 0.0) > 0.05 > lost(name, 0.5)
+        assert away(name, 0.5) < 0.05
+        assert lost(name, 1.0) > lost(name, 0.5) - 0.03
 
 
 def test_what_a_default_misses_comes_first():

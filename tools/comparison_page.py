@@ -36,8 +36,7 @@ GRID_FOLDER = ROOT / "results" / "default-to-be"
 # The same methods where one training row in a hundred is poisoned, or fewer.
 FEW_FOLDER = ROOT / "results" / "few-rows"
 PASSES = ROOT / "results" / "checks" / "passes.json"
-# The same with later passes that go without presumed clean rows, which was tried and is not kept.
-WITHOUT = PASSES.with_name("passes-without-presumed.json")
+SPLICED = PASSES.with_name("presumed-transplants.json")
 # All but `default` share the detection of `presumed-clean`.
 OURS = ("default", "presumed-clean")
 RIVALS = tuple(name for name in REPAIRS if name != "bedkd")
@@ -73,8 +72,8 @@ threshold although it fell. `nad`, `fineprune` and `headprune` had no learning r
 one that `finetune` ended with. `presumed-clean` was chosen among six settings of its loss,
 learning rate and passes in the same way, by flagged rows that it had not used, but on SST-2 with
 BadNets, seed 0: that cell is in the tables below and speaks for it more than the others do. It
-makes a second pass where those rows still get their given label too often after the first; the next
-table says why two and not three. `retrain` has the settings of the victim's own training,
+makes a second pass where those rows still get their given label too often after the first, and half
+of its presumed clean rows carry spans of flagged rows; the next two tables say why. `retrain` has the settings of the victim's own training,
 `continue` one pass with half its learning rate. Thresholds of rival detectors are set at one false
 positive rate on trusted rows, 5 %, but for `cube`, which has a rule of its own; a verdict needs a
 p-value of at most 0.01 and 16 flagged rows. Detectors have the settings of their papers or
@@ -83,12 +82,19 @@ our first guess, and were not tuned.
 """
 PASSED = """\
 How often flagged rows that `presumed-clean` never trained on get their given label, %, after each
-of three passes that nothing stopped, how often their content supports it (*expected*), and in
-brackets the accuracy on held-out trusted rows. The second pass brings the flagged rows down, the
-third changes little. In a pass *without* presumed clean rows, some of which are missed poisoned
-ones, they came down further, and the accuracy with them: not kept. No test row was read
-(`benchmarks/passes.py`); but both cells are in the tables below, and speak for the choice more than
-others do, too.
+of three passes that nothing stopped, and how often their content supports it (*expected*). The
+second pass brings them down, the third changes less. No test row was read (`benchmarks/passes.py`);
+but both cells are in the tables below, and speak for the choice more than others do, too.
+
+"""
+SPLICED_IN = """Every flagged row says "not the target". Where little else speaks of the trigger, a repair turns the
+backdoor round, mildly, and a defender can see that: trusted rows of the target label lose it when
+the suspected trigger words are put in front of them (*kept*, in brackets without the words; %). So
+a span of a flagged row is put in half of the presumed clean rows, whose labels stay. Then the label
+is kept, and flagged rows come near to what their content supports (*given*, in brackets
+*expected*); spans in all of them bring nothing more. No test row was read
+(`benchmarks/presumed_transplants.py`), but it was tried because one had been: without the spans the
+target class of SST-2 BadNets, seed 1, ended 11 points below its ceiling.
 
 """
 NOTHING = """\
@@ -152,18 +158,30 @@ The right verdict is "no evidence". Below, "backdoor suspected" is a false alarm
 """
 
 
-def passes(record: dict, without: dict) -> str:
+def passes(record: dict) -> str:
     """What each pass of ``presumed-clean`` brought, cell by cell."""
     lines = []
-    for name, cell in record["cells"].items():
-        for kept, found in (("yes", cell), ("first pass only", without["cells"][name])):
-            row = [NAMES[cell["attack"]], kept, str(found["held_out_rows"])]
-            row.append(f"{100 * found['passes'][0]['expected_rate']:.1f}")
-            for past in found["passes"]:
-                row.append(beside(past["flagged_given_label"], past["held_out_accuracy"]))
-            lines.append(row)
-    header = ["SST-2", "presumed clean rows", "flagged", "expected", "one pass", "two", "three"]
+    for cell in record["cells"].values():
+        rates = [cell["passes"][0]["expected_rate"]]
+        rates += [past["flagged_given_label"] for past in cell["passes"]]
+        shares = (f"{100 * rate:.1f}" for rate in rates)
+        lines.append([NAMES[cell["attack"]], str(cell["held_out_rows"]), *shares])
+    header = ["SST-2", "rows", "expected", "one pass", "two", "three"]
     return PASSED + table(header, lines) + "\n"
+
+
+def spliced(record: dict) -> str:
+    """What spans of flagged rows in presumed clean rows do, run by run."""
+    lines = []
+    for run in record["runs"]:
+        where = f"{NAMES[run['dataset']]}, {NAMES[run['attack']]}"
+        kept = beside(run["own_after"]["value"], run["own_bare"]["value"])
+        given = beside(run["flagged_given_label"], run["expected_rate"])
+        right, seconds = f"{100 * run['held_out_accuracy']:.1f}", f"{run['cpu_seconds']:.0f}"
+        share = f"{100 * run['share']:.0f} %"
+        lines.append([where, share, str(run["passes"]), kept, given, right, seconds])
+    header = ["cell", "with spans", "passes", "kept", "given", "held-out accuracy", "CPU s"]
+    return SPLICED_IN + table(header, lines) + "\n"
 
 
 def cell_name(record: dict) -> str:
@@ -397,7 +415,7 @@ def detectors() -> str:
 
 def page() -> str:
     """The whole page as Markdown."""
-    tried = passes(read_json(PASSES), read_json(WITHOUT))
+    tried = passes(read_json(PASSES)) + spliced(read_json(SPLICED))
     parts = (INTRODUCTION, PROTOCOL, tried, repairs(), every_cell(), few_rows(), detectors())
     return "".join(parts).rstrip("\n") + "\n"
 
