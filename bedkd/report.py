@@ -344,5 +344,9 @@ def _repair(report: dict) -> Section | None:
     ]
     keys = ("held_out_accuracy", "flagged_given_label", "expected_rate")
     rows = [[str(r["cycle"]), *(f"{r[key]:.3f}" for key in keys)] for r in history]
-    ended = f"Distillation ended after cycle {len(history)}: {ENDS[report['repair']['stopped']]}"
+    made = report["repair"]
+    ended = f"Distillation ended after cycle {len(history)}: {ENDS[made['stopped']]}"
+    if made.get("kept_cycle", len(history)) < len(history):
+        ended += f" The purified model has the weights after cycle {made['kept_cycle']}, where "
+        ended += "flagged rows came nearest to what their content supports."
     return Section("Distillation", header, rows, [ended])

@@ -206,6 +206,21 @@ def test_the_report_says_why_the_repair_ended(stopped, said):
     assert said in " ".join(text.split())
 
 
+def test_the_report_says_which_cycle_was_kept_unless_it_is_the_last():
+    history = [
+        {"cycle": k, "held_out_accuracy": 0.9, "flagged_given_label": 0.2, "expected_rate": 0.1}
+        for k in (1, 2)
+    ]
+
+    def said(kept):
+        repair = {"stopped": MAX_CYCLES, "kept_cycle": kept}
+        made = purification(repair=repair, repair_history=history)
+        return "has the weights after cycle" in report.purification_markdown(made)
+
+    assert said(1)
+    assert not said(2)
+
+
 def test_a_report_needs_no_figures_of_our_own_methods():
     text = report.purification_markdown(
         purification(detection={}, repair={}, repair_history=[{"epoch": 1, "loss": 0.5}])

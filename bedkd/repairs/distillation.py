@@ -26,7 +26,7 @@ from bedkd.errors import InputError
 from bedkd.repairs.base import Repaired
 from bedkd.repairs.schedule import Schedule, Transplants
 from bedkd.repairs.soft_labels import soft_labels
-from bedkd.repairs.stopping import MAX_CYCLES, PLATEAU, Stopping
+from bedkd.repairs.stopping import MAX_CYCLES, Stopping
 from bedkd.run import Run
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.loop import Objective, Trainer
@@ -77,7 +77,8 @@ class AdversarialDistillation:
         presumed_transplants: share of these rows in which a span of a flagged row is put, 0 to 1.
             All flagged rows say "not the target"; these say that the trigger means nothing.
         decay: in every cycle let the learning rate rise over the first tenth of the steps and then
-            fall to 0; one cycle is then enough for the stopping rule.
+            fall to 0; one cycle is then enough for the stopping rule, and of several the student
+            keeps the weights of the one that came nearest to the rate expected.
         frozen_embeddings: leave the token embeddings as they are, which saves time and memory in a
             small model, most of whose weights they are. What was written into those of trigger
             words stays.
@@ -201,9 +202,10 @@ class AdversarialDistillation:
                     "history": history,
                 },
             )
-        if stopping.reason == PLATEAU:
-            student.load_state_dict(stopping.mean_weights(), strict=False)
+        student.load_state_dict(stopping.final_weights(), strict=False)
         details = {"stopped": stopping.reason or MAX_CYCLES, "held_out_flagged": work.n_held_out}
+        if stopping.nearest:
+            details["kept_cycle"] = stopping.nearest["cycle"]
         supported = work.expected if work.n_held_out else None
         return Repaired(student, history, rows, details, work.held_out, supported)
 

@@ -19,6 +19,10 @@ class Stopping:
     their mean over as many cycles before; then the student gets the mean of its weights over the
     last of these cycles, because single cycles differ by chance.
 
+    Where the learning rate falls to 0 in every cycle (``settled``), each ends in a model that could
+    be the result. There is no plateau then, and the student gets the weights of the cycle whose
+    rate came nearest to what is expected, on either side: a later one may lead away again.
+
     Args:
         margin: see above; None never stops (the paper).
         patience: see above; None never ends on a plateau.
@@ -30,12 +34,13 @@ class Stopping:
     def __init__(
         self, margin: float | None, patience: int | None, n_held_out: int, settled: bool = False
     ):
-        self.margin, self.patience = margin, patience
+        self.margin, self.patience, self.settled = margin, patience, settled
         self.good_cycles = 1 if settled else 2
-        if margin is not None and n_held_out * margin < 1:
+        if settled or (margin is not None and n_held_out * margin < 1):
             self.patience = None
         self.reason: str | None = None
         self.recent: list[dict[str, torch.Tensor]] = []
+        self.nearest: dict = {}
 
     def after_cycle(self, history: list[dict], student: PreTrainedModel) -> None:
         """Look at the history, whose last record is the cycle's."""
@@ -43,27 +48,39 @@ class Stopping:
             return
         given = [record["flagged_given_label"] for record in history]
         expected = [record["expected_rate"] for record in history]
+        if self.settled:
+            away = abs(given[-1] - expected[-1])
+            if not self.nearest or away < self.nearest["away"]:
+                kept = {"away": away, "cycle": len(history), "weights": _weights(student)}
+                self.nearest = kept
         last = list(zip(given, expected, strict=True))[-self.good_cycles :]
         if len(last) == self.good_cycles and all(g <= e + self.margin for g, e in last):
             self.reason = CONVERGED
         elif self.patience is not None:
-            # Not on the accelerator: several copies of the weights may not fit there.
-            trained = [(k, w) for k, w in student.named_parameters() if w.requires_grad]
-            weights = {name: w.detach().cpu().clone() for name, w in trained}
-            self.recent = [*self.recent, weights][-self.patience :]
+            self.recent = [*self.recent, _weights(student)][-self.patience :]
             before, last = given[-2 * self.patience : -self.patience], given[-self.patience :]
             if len(before) == self.patience and np.mean(last) >= np.mean(before) - self.margin:
                 self.reason = PLATEAU
 
-    def mean_weights(self) -> dict[str, torch.Tensor]:
-        """Over the last ``patience`` cycles."""
+    def final_weights(self) -> dict[str, torch.Tensor]:
+        """What the student gets in the end; empty where it keeps what it has: the nearest cycle's,
+        or after a plateau the mean over the last ``patience`` cycles."""
+        if self.reason != PLATEAU:
+            return self.nearest.get("weights", {})
         names = self.recent[0]
         return {name: torch.stack([w[name] for w in self.recent]).mean(dim=0) for name in names}
 
     def state_dict(self) -> dict:
         """What to save."""
-        return {"reason": self.reason, "recent": self.recent}
+        return {"reason": self.reason, "recent": self.recent, "nearest": self.nearest}
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from what :meth:`state_dict` returned."""
         self.reason, self.recent = state["reason"], state["recent"]
+        self.nearest = state["nearest"]
+
+
+def _weights(student: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """A copy of what is trained; not on the accelerator, where several may not fit."""
+    trained = [(k, w) for k, w in student.named_parameters() if w.requires_grad]
+    return {name: w.detach().cpu().clone() for name, w in trained}

@@ -20,8 +20,8 @@ def ended(given, margin=0.05, patience=4, n_held_out=40, settled=False):
         stopping.after_cycle(history, student)
         if stopping.reason:
             break
-    mean = stopping.mean_weights()["weight"].item() if stopping.reason == "plateau" else None
-    return len(history), stopping.reason, mean
+    final = stopping.final_weights()
+    return len(history), stopping.reason, final["weight"].item() if final else None
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,20 @@ def test_one_cycle_at_the_expected_rate_is_not_enough(given, reason):
 
 
 def test_one_cycle_is_enough_where_the_learning_rate_fell_to_nothing():
-    assert ended([0.9, 0.3, 0.2, 0.1], settled=True) == (3, "converged", None)
+    assert ended([0.9, 0.3, 0.2, 0.1], settled=True)[:2] == (3, "converged")
     assert ended([0.9, 0.9, 0.3], settled=True)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [([0.9, 0.3], 2), ([0.3, 0.5], 1), ([0.3, 0.3], 1), ([0.22, 0.0], 1), ([0.5, 0.9, 0.14], 3)],
+)
+def test_of_cycles_that_settle_the_one_nearest_to_the_expected_rate_is_kept(given, kept):
+    """Expected is 0.15; the student's only weight is the number of the cycle."""
+    assert ended(given, settled=True)[2] == kept
+    assert ended(given, settled=True, n_held_out=4)[2] == kept
+    assert ended(given)[2] is None
+    assert ended([0.9] * 8, settled=True, patience=2)[1:] == (None, 1)  # no plateau
 
 
 def test_it_ends_when_flagged_rows_come_no_further_down():
