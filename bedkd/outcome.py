@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from bedkd.case import Case
 from bedkd.data import make
 from bedkd.detectors.base import Detection
-from bedkd.detectors.wording import trigger_words
+from bedkd.detectors.wording import suspected_words
 from bedkd.metrics import Share, cacc
 from bedkd.repairs.base import Repaired
 from bedkd.repairs.soft_labels import soft_labels
@@ -161,18 +161,6 @@ def compare(case: Case, detection: Detection, repaired: Repaired) -> Outcome:
         agreement_trusted=Share.of(before[2] == after[2]),
         planted=plant(case, repaired.model, suspected_words(case, detection), given),
     )
-
-
-def suspected_words(case: Case, detection: Detection) -> list[str]:
-    """Words that flagged rows have in common and trusted rows lack, the most telling first; none
-    without a verdict against the model."""
-    flagged = np.flatnonzero(detection.flagged)
-    if not (detection.is_backdoored and len(flagged)):
-        return []
-    if (words := detection.details.get("trigger_words")) is not None:
-        return words
-    texts = case.untrusted.select(flagged)["text"][:]
-    return trigger_words(texts, case.divided.all, case.tokenizer)
 
 
 def plant(

@@ -72,7 +72,7 @@ def presumed_clean() -> Preset:
         batch_size=32,
         schedule="shuffle",
         presumed_clean=1500,
-        presumed_transplants=0.5,
+        planted=0.5,
         decay=True,
     )
     return Preset(Parts(), BeDKDDetector(null="all", association=Association()), repair)

@@ -35,11 +35,11 @@ from bedkd.cli.console import (
 from bedkd.cli.publish import input_sums, write_output
 from bedkd.data import Columns
 from bedkd.detectors import DETECTORS, Detection, Given
+from bedkd.detectors.wording import suspected_words
 from bedkd.errors import InputError
 from bedkd.evaluation import check_target
 from bedkd.evaluation import evaluate as measure
 from bedkd.files import check_file, writing
-from bedkd.outcome import suspected_words
 from bedkd.plan import plan as make_plan
 from bedkd.plan import plan_text
 from bedkd.presets import PRESETS, Preset

@@ -187,3 +187,15 @@ def trigger_words(
         if share >= max(min_share, ratio * usual):
             found[word] = share / usual
     return sorted(found, key=lambda word: (-found[word], word))
+
+
+def suspected_words(case: Case, detection: Detection) -> list[str]:
+    """Words that flagged rows have in common and trusted rows lack, the most telling first; none
+    without a verdict against the model."""
+    flagged = np.flatnonzero(detection.flagged)
+    if not (detection.is_backdoored and len(flagged)):
+        return []
+    if (words := detection.details.get("trigger_words")) is not None:
+        return words
+    texts = case.untrusted.select(flagged)["text"][:]
+    return trigger_words(texts, case.divided.all, case.tokenizer)

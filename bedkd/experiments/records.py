@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 # Options that came later than some results, with the value that leaves everything as it was.
 LATER = {
     "presumed_clean": 0,
-    "presumed_transplants": 0.0,
+    "planted": 0.0,
     "decay": False,
     "null": "correct",
     "frozen_embeddings": False,

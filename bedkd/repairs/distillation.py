@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from datasets import Dataset
 
 from bedkd.case import Case
 from bedkd.data.rows import labels_of
 from bedkd.detectors.base import Detection, least_suspicious
+from bedkd.detectors.wording import suspected_words
 from bedkd.errors import InputError
 from bedkd.repairs.base import Repaired
-from bedkd.repairs.schedule import Schedule, Transplants
+from bedkd.repairs.schedule import Planted, Schedule, Transplants
 from bedkd.repairs.soft_labels import soft_labels
 from bedkd.repairs.stopping import MAX_CYCLES, Stopping
 from bedkd.run import Run
@@ -74,8 +74,9 @@ class AdversarialDistillation:
         presumed_clean: with ``shuffle``, maximum number of untrusted rows from the less suspicious
             half that are trained on with their given labels, as common by class as trusted rows
             are; more come closer to training again, and take longer.
-        presumed_transplants: share of these rows in which a span of a flagged row is put, 0 to 1.
-            All flagged rows say "not the target"; these say that the trigger means nothing.
+        planted: share of these rows in which suspected trigger words are put, 0 to 1, as far as
+            there are any. All flagged rows say "not the target"; these say that the words mean
+            nothing.
         decay: in every cycle let the learning rate rise over the first tenth of the steps and then
             fall to 0; one cycle is then enough for the stopping rule, and of several the student
             keeps the weights of the one that came nearest to the rate expected.
@@ -114,7 +115,7 @@ class AdversarialDistillation:
     punish_every: int = 2
     transplant_every: int | None = 1
     presumed_clean: int = 0
-    presumed_transplants: float = 0.0
+    planted: float = 0.0
     decay: bool = False
     frozen_embeddings: bool = False
     stop_margin: float | None = 0.05
@@ -136,8 +137,8 @@ class AdversarialDistillation:
                 f"presumed_clean={self.presumed_clean}: give 0, or a number of rows together with "
                 "schedule='shuffle'"
             )
-        if not 0 <= self.presumed_transplants <= 1:
-            raise InputError(f"presumed_transplants={self.presumed_transplants}: give 0 to 1")
+        if not 0 <= self.planted <= 1:
+            raise InputError(f"planted={self.planted}: give 0 to 1")
 
     def choose(self, detection: Detection, seed: int) -> np.ndarray:
         """Indices of the rows to work with, most suspicious first, (≤ max_suspects,): flagged ones,
@@ -165,8 +166,7 @@ class AdversarialDistillation:
         if not len(rows):
             raise InputError("no untrusted row can be used: the model fits the label of none")
         labels = soft_labels(case, detection, rows) if self.punish == "relabel" else None
-        presumed = presumed_clean(case, detection, self.presumed_clean)
-        work = _Work(self, case, rows, labels, presumed)
+        work = _Work(self, case, detection, rows, labels)
         student = student_of(case.suspect, frozen_embeddings=self.frozen_embeddings)
         rng, steps = np.random.default_rng(case.seed), work.schedule.steps_per_cycle
         trainer = Trainer(
@@ -229,9 +229,9 @@ class _Work:
         self,
         settings: AdversarialDistillation,
         case: Case,
+        detection: Detection,
         rows: np.ndarray,
         labels: np.ndarray | None,
-        presumed: np.ndarray,
     ):
         self.settings, self.case = settings, case
         order = np.random.default_rng(case.seed).permutation(len(rows))
@@ -246,28 +246,25 @@ class _Work:
         texts = flagged.select(used)["text"][:]
         encoded = case.encoded(flagged.select(used), "the flagged rows")
         labels = None if labels is None else labels[used]
-        self.schedule = self._schedule(encoded, texts, labels, presumed)
+        self.schedule = self._schedule(encoded, texts, labels, detection)
 
     def _schedule(
         self,
         flagged: EncodedTexts,
         texts: list[str],
         labels: np.ndarray | None,
-        presumed: np.ndarray,
+        detection: Detection,
     ) -> Schedule:
         s, case = self.settings, self.case
         trusted = case.encoded(case.divided.tune, "the trusted set")
         answers = predict(case.suspect, trusted, hidden=True)
         wanted = case.parts.tune * len(np.unique(trusted.labels))
         several = max(1, round(wanted / len(trusted)))
+        words = suspected_words(case, detection)
+        presumed = presumed_clean(case, detection, s.presumed_clean)
         drawn = np.random.default_rng(case.seed).permutation(presumed)
-        count = round(s.presumed_transplants * len(drawn))
+        count = round(s.planted * len(drawn)) if words else 0
         hosts, plain = (case.untrusted.select(np.sort(part)) for part in np.split(drawn, [count]))
-
-        def mixed(hosts: Dataset) -> Transplants:
-            own = hosts["text"][:], texts, labels_of(hosts)
-            return Transplants(case.tokenizer, *own, case.max_length)
-
         return Schedule(
             trust=DistillationLoss(answers, s.temperature, s.alpha),
             trusted=trusted,
@@ -276,9 +273,15 @@ class _Work:
             transplant=TransplantLoss(torch.from_numpy(answers.logits), s.temperature, s.alpha)
             if s.transplant_every
             else None,
-            transplants=mixed(case.divided.tune),
+            transplants=Transplants(
+                case.tokenizer, case.divided.tune["text"][:], texts, trusted.labels, case.max_length
+            ),
             presumed=case.encoded(plain, "presumed clean rows") if len(plain) else None,
-            presumed_transplants=mixed(hosts) if len(hosts) else None,
+            planted=Planted(
+                case.tokenizer, hosts["text"][:], words, labels_of(hosts), case.max_length
+            )
+            if count
+            else None,
             passes=1 if s.schedule == "alternate" else several,
             order=s.schedule,
             punish_every=s.punish_every,

@@ -14,6 +14,9 @@ from bedkd.training.batches import EncodedTexts
 from bedkd.training.loop import Objective, Step
 from bedkd.training.objectives import cross_entropy
 
+# So many trigger words at most are planted in a row.
+MOST_PLANTED = 4
+
 
 def transplant(
     host: str,
@@ -65,6 +68,30 @@ class Transplants:
 
 
 @dataclass(frozen=True)
+class Planted:
+    """Presumed clean texts with one to four suspected trigger words at random places; labels
+    stay."""
+
+    tokenizer: PreTrainedTokenizerBase
+    hosts: Sequence[str]
+    words: Sequence[str]
+    labels: np.ndarray
+    max_length: int
+
+    def draw(self, rng: np.random.Generator) -> EncodedTexts:
+        """Every host with words of its own, in the order of the hosts."""
+        texts = [self.planted(host, rng) for host in self.hosts]
+        return EncodedTexts(self.tokenizer, texts, self.labels, self.max_length)
+
+    def planted(self, host: str, rng: np.random.Generator) -> str:
+        """A host with words in it, each at most once."""
+        words = split(host, self.tokenizer)
+        for word in rng.permutation(self.words)[: rng.integers(1, MOST_PLANTED + 1)]:
+            words.insert(rng.integers(len(words) + 1), str(word))
+        return join(words, is_spaced(host))
+
+
+@dataclass(frozen=True)
 class Schedule:
     """The steps of a cycle.
 
@@ -73,7 +100,7 @@ class Schedule:
         punish: objective on ``flagged``; None does not punish.
         transplant: objective on transplants; None for none.
         presumed: rows for trust steps on their given labels; None for none.
-        presumed_transplants: more such rows, which get a span of a flagged row; None for none.
+        planted: more such rows, which get suspected trigger words; None for none.
         passes: how often a cycle goes over the trusted rows.
         order: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
             ``interleave`` spreads the other steps between trust steps; ``shuffle`` goes over all
@@ -91,7 +118,7 @@ class Schedule:
     transplant: Objective | None
     transplants: Transplants
     presumed: EncodedTexts | None
-    presumed_transplants: Transplants | None
+    planted: Planted | None
     passes: int
     order: str
     punish_every: int
@@ -110,7 +137,7 @@ class Schedule:
             others = [
                 len(self.transplants.hosts) if self.transplant else 0,
                 len(self.presumed or ()),
-                len(self.presumed_transplants.hosts) if self.presumed_transplants else 0,
+                len(self.planted.hosts) if self.planted else 0,
             ]
             return trust + punish + sum(math.ceil(rows / self.batch_size) for rows in others)
         extra = trust // self.punish_every if self.punish else 0
@@ -151,11 +178,11 @@ class Schedule:
         self, steps: list[tuple[str, Step]], mixed: EncodedTexts | None, rng: np.random.Generator
     ) -> Iterator[tuple[str, Step]]:
         """The trust steps and one pass over everything else, in random order."""
-        spliced = self.presumed_transplants.draw(rng) if self.presumed_transplants else None
+        planted = self.planted.draw(rng) if self.planted else None
         others = [
             ("punish", self.punish, self.flagged if self.punish else None, self._repeats),
             ("presumed", cross_entropy, self.presumed, 1),
-            ("presumed", cross_entropy, spliced, 1),
+            ("planted", cross_entropy, planted, 1),
             ("transplant", self.transplant, mixed, 1),
         ]
         for kind, objective, rows, times in others:

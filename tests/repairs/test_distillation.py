@@ -336,7 +336,7 @@ def test_a_repair_goes_on_between_two_passes_where_it_was_interrupted(
     assert same_weights(weights(again.model), weights(whole.model))
 
 
-def test_a_share_of_the_presumed_clean_rows_carries_spans_of_flagged_rows(
+def test_suspected_words_are_planted_in_a_share_of_the_presumed_clean_rows(
     victim, tokenizer, task, monkeypatch
 ):
     made, schedule = [], distillation.Schedule
@@ -350,22 +350,26 @@ def test_a_share_of_the_presumed_clean_rows_carries_spans_of_flagged_rows(
     found = Given(tuple(np.flatnonzero(task.train["poisoned"]))).detect(case)
     known = dict(zip(case.untrusted["text"], case.untrusted["label"], strict=True))
     flagged = set(case.untrusted.select(np.flatnonzero(found.flagged))["text"])
-    for share, count in ((0.0, 0), (0.25, 7), (1.0, 28)):
-        options = {"presumed_clean": 28, "presumed_transplants": share, "cycles": 1}
-        replace(REPAIR, schedule="shuffle", **options).repair(case, found)
-        plain, hosts = made[-1].presumed, made[-1].presumed_transplants
-        assert len(plain or ()) == 28 - count
-        assert len(hosts.hosts if hosts else ()) == count
-        if hosts:
-            assert [known[text] for text in hosts.hosts] == hosts.labels.tolist()
-            assert flagged.isdisjoint(hosts.hosts)
-            assert set(hosts.donors) <= flagged
+
+    def work(share, words):
+        detection = replace(found, details={"trigger_words": words})
+        options = {"presumed_clean": 28, "planted": share, "cycles": 1}
+        replace(REPAIR, schedule="shuffle", **options).repair(case, detection)
+        plain, planted = made[-1].presumed, made[-1].planted
+        return len(plain or ()), planted
+
+    for share, count in ((0.25, 7), (1.0, 28)):
+        plain, planted = work(share, ["cf", "mn"])
+        assert (plain, len(planted.hosts), planted.words) == (28 - count, count, ["cf", "mn"])
+        assert [known[text] for text in planted.hosts] == planted.labels.tolist()
+        assert flagged.isdisjoint(planted.hosts)
+    assert work(0.0, ["cf"]) == work(0.5, []) == (28, None)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"presumed_transplants": 1.5}, "presumed_transplants=1.5: give 0 to 1"),
+        ({"planted": 1.5}, "planted=1.5: give 0 to 1"),
         ({"punish": "mildly"}, "punish='mildly'.*unbounded, bounded, relabel, none"),
         ({"schedule": "never"}, "schedule='never'"),
         ({"sampling": "best"}, "sampling='best'"),

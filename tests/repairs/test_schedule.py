@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from bedkd.repairs.schedule import Schedule, Transplants, transplant
+from bedkd.repairs.schedule import Planted, Schedule, Transplants, transplant
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.objectives import cross_entropy
 
@@ -56,7 +56,7 @@ def cycle(tokenizer, toy, **changes):
         "transplant": "transplant",
         "transplants": Transplants(tokenizer, hosts, donors, encoded[0].labels, 32),
         "presumed": None,
-        "presumed_transplants": None,
+        "planted": None,
         "passes": 1,
         "order": "interleave",
         "punish_every": 4,
@@ -96,17 +96,11 @@ def test_shuffled_all_rows_come_once_in_random_order(tokenizer, toy):
         batches = [batch for name, (_, _, batch) in steps if name == kind]
         assert sorted(np.concatenate(batches)) == list(range(size))
     assert all(step[:2] == (cross_entropy, presumed) for name, step in steps if name == "presumed")
-    hosts = Transplants(tokenizer, rows["text"][:], ["kx kx"], np.array(rows["label"]), 32)
-    more = {"presumed": presumed, "presumed_transplants": hosts}
-    steps = cycle(tokenizer, toy, order="shuffle", **more)
-    spliced = [step for kind, step in steps if kind == "presumed" and step[1] is not presumed]
-    assert len(spliced) == 3
-    assert sum(len(batch) for _, _, batch in spliced) == 40
-    ((objective, carried, _), *_) = spliced
-    assert objective is cross_entropy
-    assert carried.labels.tolist() == list(rows["label"])
-    trigger = tokenizer.convert_tokens_to_ids("kx")
-    assert all(trigger in ids for ids in carried.ids)
+    hosts = Planted(tokenizer, rows["text"][:], ["kx"], np.array(rows["label"]), 32)
+    steps = cycle(tokenizer, toy, order="shuffle", presumed=presumed, planted=hosts)
+    planted = [step for kind, step in steps if kind == "planted"]
+    assert sorted(np.concatenate([batch for _, _, batch in planted])) == list(range(40))
+    assert all(step[0] is cross_entropy for step in planted)
     bare = {"order": "shuffle", "transplant": None, "punish": None}
     assert [kind for kind, _ in cycle(tokenizer, toy, **bare)] == ["trust"] * 8
 
@@ -127,3 +121,26 @@ def test_transplants_keep_the_label_of_their_host(tokenizer, toy):
     assert all(len(ids) > 0 for ids in drawn.ids)
     trigger = tokenizer.convert_tokens_to_ids("cf")
     assert all(trigger in ids for ids in drawn.ids)
+
+
+def test_one_to_four_suspected_words_are_planted_and_the_label_stays(tokenizer, toy):
+    rows, words = toy.rows(60), ["kx", "zj", "vb", "wq", "jh"]
+    made = Planted(tokenizer, rows["text"][:], words, np.array(rows["label"]), 32)
+    rng, counts, first = np.random.default_rng(0), Counter(), set()
+    for host in rows["text"]:
+        text = made.planted(host, rng).split()
+        inside = [word for word in text if word in words]
+        assert [word for word in text if word not in words] == host.split()
+        assert len(set(inside)) == len(inside)
+        counts[len(inside)] += 1
+        first.add(text[0] in words)
+    assert set(counts) == {1, 2, 3, 4}
+    assert first == {True, False}
+    drawn = made.draw(np.random.default_rng(0))
+    assert drawn.labels.tolist() == list(rows["label"])
+    assert all(a > b for a, b in zip(drawn.lengths, made_plain(made).lengths, strict=True))
+
+
+def made_plain(made):
+    """The hosts as they are."""
+    return EncodedTexts(made.tokenizer, made.hosts, made.labels, made.max_length)

@@ -1,14 +1,14 @@
-"""What spans of flagged rows in presumed clean rows do, by what a defender can see. No test row is
-read.
+"""What suspected trigger words in presumed clean rows do, by what a defender can see. No test row
+is read.
 
-    python benchmarks/presumed_transplants.py
+    python benchmarks/planted.py
 
-`presumed-clean` with none, half and all of its presumed clean rows carrying such spans, on four
-cells. After each: how often held-out flagged rows get their given label beside how often their
+`presumed-clean` with such words in none and in half of its presumed clean rows, on four cells.
+After each: how often held-out flagged rows get their given label beside how often their
 content supports it, accuracy on held-out trusted rows, and how often trusted rows of the target
 label keep it when the suspected trigger words are put in front of them. Writes
-``results/checks/presumed-transplants.json``, run by run; the same command goes on where it was
-interrupted. Needs BEDKD_DATA_DIR.
+``results/checks/planted.json``, run by run; the same command goes on where it was interrupted.
+Needs BEDKD_DATA_DIR.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from bedkd import experiments, outcome, report
+from bedkd.detectors.wording import suspected_words
 from bedkd.files import read_json, write_json
 from bedkd.presets import presumed_clean
 
-PATH = Path(__file__).resolve().parent.parent / "results" / "checks" / "presumed-transplants.json"
+PATH = Path(__file__).resolve().parent.parent / "results" / "checks" / "planted.json"
 CELLS = (
     experiments.Cell("sst2", "badnets", seed=1, layers=3),
     experiments.Cell("sst2", "addsent", layers=3),
     experiments.Cell("sst2", "llm", layers=3),
     experiments.Cell("olid", "badnets", layers=3, pool=4000),
 )
-SHARES = (0.0, 0.5, 1.0)
+SHARES = (0.0, 0.5)
 
 
 def main() -> None:
     """Measure what is missing."""
-    preset, command = presumed_clean(), "python benchmarks/presumed_transplants.py"
+    preset, command = presumed_clean(), "python benchmarks/planted.py"
     record = report.provenance(command, seed=0, backbone="minilm")
     record["runs"] = read_json(PATH)["runs"] if PATH.is_file() else []
     done = {(run["cell"], run["share"]) for run in record["runs"]}
@@ -43,10 +44,10 @@ def main() -> None:
             continue
         case = experiments.case(cell, preset)
         found, _ = experiments.detection(case, preset.detector, progress=True)
-        words = outcome.suspected_words(case, found)
+        words = suspected_words(case, found)
         for share in wanted:
             start = time.process_time()
-            made = replace(preset.repair, presumed_transplants=share).repair(case, found)
+            made = replace(preset.repair, planted=share).repair(case, found)
             seconds, last = time.process_time() - start, made.history[-1]
             planted = outcome.plant(case, made.model, words, case.labels[made.rows])
             kept = ("flagged_given_label", "expected_rate", "held_out_accuracy")
