@@ -206,22 +206,23 @@ def test_the_passes_bear_out_what_the_comparison_says_of_them():
         assert abs(second - third) < (first - second) / 2
 
 
-def test_spans_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():
-    runs = {(r["cell"], r["share"]): r for r in read_json(comparison_page.SPLICED)["runs"]}
-    insertions = {name for name, _ in runs if "llm" not in name}
-    assert len(insertions) == 3
+def test_words_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():
+    runs = {(r["cell"], r["share"]): r for r in read_json(comparison_page.PLANTED)["runs"]}
+    cells = {name for name, _ in runs}
+    insertions = {name for name in cells if "llm" not in name}
+    assert (len(cells), len(insertions)) == (4, 3)
 
     def lost(name, share):
         return runs[name, share]["own_bare"]["value"] - runs[name, share]["own_after"]["value"]
 
-    def away(name, share):
+    def above(name, share):
         run = runs[name, share]
-        return abs(run["flagged_given_label"] - run["expected_rate"])
+        return run["flagged_given_label"] - run["expected_rate"]
 
     for name in insertions:
-        assert lost(name, 0.0) > 0.05 > lost(name, 0.5)
-        assert away(name, 0.5) < 0.05
-        assert lost(name, 1.0) > lost(name, 0.5) - 0.03
+        assert lost(name, 0.0) > 0.08 > lost(name, 0.5)
+        assert abs(above(name, 0.5)) < 0.06
+    assert all(above(name, 0.5) > 0.05 for name in cells - insertions)
 
 
 def test_what_a_default_misses_comes_first():

@@ -36,7 +36,7 @@ GRID_FOLDER = ROOT / "results" / "default-to-be"
 # The same methods where one training row in a hundred is poisoned, or fewer.
 FEW_FOLDER = ROOT / "results" / "few-rows"
 PASSES = ROOT / "results" / "checks" / "passes.json"
-SPLICED = PASSES.with_name("presumed-transplants.json")
+PLANTED = PASSES.with_name("planted.json")
 # All but `default` share the detection of `presumed-clean`.
 OURS = ("default", "presumed-clean")
 RIVALS = tuple(name for name in REPAIRS if name != "bedkd")
@@ -72,12 +72,12 @@ threshold although it fell. `nad`, `fineprune` and `headprune` had no learning r
 one that `finetune` ended with. `presumed-clean` was chosen among six settings of its loss,
 learning rate and passes in the same way, by flagged rows that it had not used, but on SST-2 with
 BadNets, seed 0: that cell is in the tables below and speaks for it more than the others do. It
-makes a second pass where those rows still get their given label too often after the first, and half
-of its presumed clean rows carry spans of flagged rows; the next two tables say why. `retrain` has the settings of the victim's own training,
-`continue` one pass with half its learning rate. Thresholds of rival detectors are set at one false
-positive rate on trusted rows, 5 %, but for `cube`, which has a rule of its own; a verdict needs a
-p-value of at most 0.01 and 16 flagged rows. Detectors have the settings of their papers or
-our first guess, and were not tuned.
+makes a second pass where those rows still get their given label too often after the first, and in
+half of its presumed clean rows suspected trigger words are planted; the next two tables say why.
+`retrain` has the settings of the victim's own training, `continue` one pass with half its learning
+rate. Thresholds of rival detectors are set at one false positive rate on trusted rows, 5 %, but for
+`cube`, which has a rule of its own; a verdict needs a p-value of at most 0.01 and 16 flagged rows.
+Detectors have the settings of their papers or our first guess, and were not tuned.
 
 """
 PASSED = """\
@@ -87,14 +87,17 @@ second pass brings them down, the third changes less. No test row was read (`ben
 but both cells are in the tables below, and speak for the choice more than others do, too.
 
 """
-SPLICED_IN = """Every flagged row says "not the target". Where little else speaks of the trigger, a repair turns the
+PLANTED_IN = """\
+Every flagged row says "not the target". Where little else speaks of the trigger, a repair turns the
 backdoor round, mildly, and a defender can see that: trusted rows of the target label lose it when
 the suspected trigger words are put in front of them (*kept*, in brackets without the words; %). So
-a span of a flagged row is put in half of the presumed clean rows, whose labels stay. Then the label
-is kept, and flagged rows come near to what their content supports (*given*, in brackets
-*expected*); spans in all of them bring nothing more. No test row was read
-(`benchmarks/presumed_transplants.py`), but it was tried because one had been: without the spans the
-target class of SST-2 BadNets, seed 1, ended 11 points below its ceiling.
+one to four of these words are put into half of the presumed clean rows, whose labels stay. Then the
+label is kept, and flagged rows come near to what their content supports (*given*, in brackets
+*expected*) after insertions; after the rewriting they still do not. No test row was read
+(`benchmarks/planted.py`), but it was tried because one had been: without the words the target class
+of SST-2 BadNets, seed 1, had ended 11 points below its ceiling. Two other ways were tried and not
+kept: spans of flagged rows in place of the words, which after rewritings taught the backdoor again,
+and a second pass without presumed clean rows, which turned the rewritings round.
 
 """
 NOTHING = """\
@@ -170,8 +173,8 @@ def passes(record: dict) -> str:
     return PASSED + table(header, lines) + "\n"
 
 
-def spliced(record: dict) -> str:
-    """What spans of flagged rows in presumed clean rows do, run by run."""
+def planted(record: dict) -> str:
+    """What suspected trigger words in presumed clean rows do, run by run."""
     lines = []
     for run in record["runs"]:
         where = f"{NAMES[run['dataset']]}, {NAMES[run['attack']]}"
@@ -180,8 +183,8 @@ def spliced(record: dict) -> str:
         right, seconds = f"{100 * run['held_out_accuracy']:.1f}", f"{run['cpu_seconds']:.0f}"
         share = f"{100 * run['share']:.0f} %"
         lines.append([where, share, str(run["passes"]), kept, given, right, seconds])
-    header = ["cell", "with spans", "passes", "kept", "given", "held-out accuracy", "CPU s"]
-    return SPLICED_IN + table(header, lines) + "\n"
+    header = ["cell", "with words", "passes", "kept", "given", "held-out accuracy", "CPU s"]
+    return PLANTED_IN + table(header, lines) + "\n"
 
 
 def cell_name(record: dict) -> str:
@@ -415,7 +418,7 @@ def detectors() -> str:
 
 def page() -> str:
     """The whole page as Markdown."""
-    tried = passes(read_json(PASSES)) + spliced(read_json(SPLICED))
+    tried = passes(read_json(PASSES)) + planted(read_json(PLANTED))
     parts = (INTRODUCTION, PROTOCOL, tried, repairs(), every_cell(), few_rows(), detectors())
     return "".join(parts).rstrip("\n") + "\n"
 

@@ -43,9 +43,9 @@ precision. *The recipe as it was released* is plain PyTorch (`benchmarks/release
 random batches padded to their longest row, the teacher asked at every step, 20 epochs of mapping,
 50 cycles, the state after the last one. It gives no verdict. *In our loop* it has batches of
 similar length, a teacher that answers once, and our corrections; our other ways also gather
-evidence from content and wording, and judge. `presumed-clean` was timed before it put spans of
-flagged rows into presumed clean ones, and ours before the last stage compared the models on a
-sample of the rows instead of on all. Seconds are processor time, which on one core is
+evidence from content and wording, and judge. `presumed-clean` was timed before it
+planted words in presumed clean rows, and ours before the last stage compared the models on a sample
+of the rows instead of on all. Seconds are processor time, which on one core is
 wall-clock time as long as nothing else runs. The last row says how the victim does before; of an
 unpoisoned model ASR is the floor and RACC the ceiling, in brackets.
 
