@@ -200,10 +200,12 @@ def test_the_comparison_measures_every_method_against_retraining(monkeypatch):
 
 
 def test_the_passes_bear_out_what_the_comparison_says_of_them():
+    third_helps = []
     for cell in read_json(comparison_page.PASSES)["cells"].values():
         first, second, third = (past["flagged_given_label"] for past in cell["passes"])
         assert first - second > 0.05
-        assert abs(second - third) < (first - second) / 2
+        third_helps.append(second - third > 0.02)
+    assert sorted(third_helps) == [False, True]
 
 
 def test_words_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():
@@ -220,7 +222,7 @@ def test_words_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():
         return run["flagged_given_label"] - run["expected_rate"]
 
     for name in insertions:
-        assert lost(name, 0.0) > 0.08 > lost(name, 0.5)
+        assert lost(name, 0.0) > 0.09 > 0.07 > lost(name, 0.5)
         assert abs(above(name, 0.5)) < 0.06
     assert all(above(name, 0.5) > 0.05 for name in cells - insertions)
 
@@ -250,6 +252,17 @@ def test_who_wins_is_who_ends_nearest_on_either_side_of_the_floor(monkeypatch):
     monkeypatch.setattr(comparison_page, "load", lambda stage, folder=None: runs.get(stage, []))
     line = "| SST-2, BadNets, seed 0 | 3 | retrain | 4.0 | 5.0 | 4.0 |"
     assert line in comparison_page.nearest(comparison_page.compared())
+
+
+def test_a_repair_that_met_another_victim_is_named(monkeypatch):
+    records = {name: planted(0.1, 0.9, 50.0) for name in ("retrain", "nad")}
+    for record in records.values():
+        record["undefended"] = record["defended"]
+        record["detection"]["recall"] = {"value": 0.5}
+    assert "earlier victim" not in comparison_page.each({"a cell": records}, "###")
+    records["nad"]["defended"]["asr_floor"] = {"value": 0.2}
+    said = comparison_page.each({"a cell": records}, "###")
+    assert "on an earlier victim of the same settings: `nad`." in said
 
 
 def test_a_cell_without_its_yardstick_is_not_compared(monkeypatch):

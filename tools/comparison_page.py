@@ -12,14 +12,9 @@ import numpy as np
 from chapters import ROOT
 from results_page import (
     NAMES,
-    cell_text,
-    clean,
-    groups,
     load,
-    pair,
     share,
     spread_text,
-    what,
     write_or_check,
 )
 
@@ -31,8 +26,6 @@ from bedkd.report import table
 PAGE = ROOT / "book" / "comparison.md"
 # The comparison has runs of its own; each JSON names its code.
 FOLDER = ROOT / "results" / "comparison"
-# What else was measured of the preset that is to become the default.
-GRID_FOLDER = ROOT / "results" / "default-to-be"
 # The same methods where one training row in a hundred is poisoned, or fewer.
 FEW_FOLDER = ROOT / "results" / "few-rows"
 PASSES = ROOT / "results" / "checks" / "passes.json"
@@ -83,21 +76,20 @@ Detectors have the settings of their papers or our first guess, and were not tun
 PASSED = """\
 How often flagged rows that `presumed-clean` never trained on get their given label, %, after each
 of three passes that nothing stopped, and how often their content supports it (*expected*). The
-second pass brings them down, the third changes less. No test row was read (`benchmarks/passes.py`);
-but both cells are in the tables below, and speak for the choice more than others do, too.
+second pass brings them down on both cells, a third on one of them only, at the same price. No test
+row was read (`benchmarks/passes.py`); but both cells are in the tables below, and speak for the
+choice more than others do, too.
 
 """
 PLANTED_IN = """\
 Every flagged row says "not the target". Where little else speaks of the trigger, a repair turns the
 backdoor round, mildly, and a defender can see that: trusted rows of the target label lose it when
 the suspected trigger words are put in front of them (*kept*, in brackets without the words; %). So
-one to four of these words are put into half of the presumed clean rows, whose labels stay. Then the
-label is kept, and flagged rows come near to what their content supports (*given*, in brackets
-*expected*) after insertions; after the rewriting they still do not. No test row was read
+one to four of these words are put into half of the presumed clean rows, whose labels stay. Then
+most rows keep the label, and flagged rows come near to what their content supports (*given*, in
+brackets *expected*) after insertions; after the rewriting they still do not. No test row was read
 (`benchmarks/planted.py`), but it was tried because one had been: without the words the target class
-of SST-2 BadNets, seed 1, had ended 11 points below its ceiling. Two other ways were tried and not
-kept: spans of flagged rows in place of the words, which after rewritings taught the backdoor again,
-and a second pass without presumed clean rows, which turned the rewritings round.
+of SST-2 BadNets, seed 1, had ended 11 points below its ceiling.
 
 """
 NOTHING = """\
@@ -120,13 +112,6 @@ floor, above or below, and RACC from its ceiling, added up.
 ASKED = """\
 What a default should keep, and what `presumed-clean` does on these cells; what it misses comes
 first (points, unless it says %).
-
-"""
-EVERY = """\
-## Every cell of `presumed-clean`
-
-With several seeds mean ± standard deviation, in per cent; of two more attacks with few poisoned
-rows the next section tells.
 
 """
 NEAREST = """\
@@ -364,28 +349,15 @@ def each(cells: dict[str, dict[str, dict]], level: str) -> str:
         said += (
             f"{found['report']['flagged']} rows, of which {precision:.1f} % are poisoned; these "
         )
-        said += f"are {recall:.1f} % of the poisoned rows.\n\n"
+        said += f"are {recall:.1f} % of the poisoned rows."
+        floor = share(found["defended"], "asr_floor")
+        others = [m for m, r in records.items() if share(r["defended"], "asr_floor") != floor]
+        if others:
+            names = ", ".join(f"`{name}`" for name in others)
+            said += f" With another floor, on an earlier victim of the same settings: {names}."
+        said += "\n\n"
         said += table(header, rows) + "\n"
     return said
-
-
-def every_cell() -> str:
-    """All that was measured of ``presumed-clean``, with a rival beside it or not."""
-    header = ["data", "attack", "seeds", "ASR before", "after (floor)", "RACC (ceiling)"]
-    header += ["target class (ceiling)", "CACC (reference)", "clean among flagged"]
-    shares = (("asr", "asr_floor"), ("racc", "racc_ceiling"))
-    shares += (("racc_by_class", "racc_ceiling_by_class"), ("cacc", "cacc_reference"))
-    rows = []
-    folders = FOLDER, GRID_FOLDER
-    for group in groups([r for f in folders for r in load("defended-presumed-clean", f)]):
-        data, attack, _, seeds = what(group)
-        row = [data, attack, seeds, cell_text([share(r["undefended"], "asr") for r in group])]
-        for key, beside in shares:
-            found = pair(group, "defended", key, beside, target=key == "racc_by_class")
-            row.append("{} ({})".format(*found))
-        precision = [share(r["detection"], "precision") for r in group]
-        rows.append([*row, cell_text([None if p is None else 1 - p for p in precision])])
-    return EVERY + (table(header, rows) + clean(GRID_FOLDER) + "\n" if rows else NOTHING)
 
 
 def detectors() -> str:
@@ -419,7 +391,7 @@ def detectors() -> str:
 def page() -> str:
     """The whole page as Markdown."""
     tried = passes(read_json(PASSES)) + planted(read_json(PLANTED))
-    parts = (INTRODUCTION, PROTOCOL, tried, repairs(), every_cell(), few_rows(), detectors())
+    parts = (INTRODUCTION, PROTOCOL, tried, repairs(), few_rows(), detectors())
     return "".join(parts).rstrip("\n") + "\n"
 
 

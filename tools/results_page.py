@@ -357,11 +357,11 @@ def condition(record: dict) -> tuple:
     return order.index(cell["dataset"]), order.index(cell["attack"]), changed(record)
 
 
-def clean(root: Path = ROOT / "results") -> str:
+def clean() -> str:
     """Models without a backdoor."""
     parts = []
-    for folder in sorted(root.glob("clean-*")):
-        records = load(folder.name, root)
+    for folder in sorted((ROOT / "results").glob("clean-*")):
+        records = load(folder.name)
         if not records:
             continue
         header = ["data", "layers", "seed", "verdict", "flagged rows", "of"]
