@@ -80,8 +80,7 @@ class BeDKDDetector:
         if self.null == "all":
             behaviour = as_if_trained_on(behaviour, case)
         content = self.content.evidence(case, run) if self.content else None
-        # Without wording, which is learnt from the very rows that are judged.
-        p = (behaviour + content).p_value()
+        p = (behaviour + content).p_value()  # wording is learnt from the very rows that are judged
         wording, auroc = self._wording(case, behaviour + content)
         total = behaviour + content + wording
         flagged, threshold = total.flag(self.fdr), total.threshold(self.fdr)
