@@ -281,7 +281,7 @@ class Case:
         self, models: Iterable[PreTrainedModel], part: np.ndarray, **bar: Any
     ) -> list[Prediction]:
         """What models say of a part of :attr:`scans`, which is read once. The suspect model's
-        answers are kept, because several detectors on one case need the same.
+        answers are kept, because detection and outcome need the same.
 
         Args:
             bar: progress and description, see :func:`bedkd.training.predict.predict`.
@@ -296,6 +296,15 @@ class Case:
                 self._answers[start] = kept
             found.append(kept)
         return found
+
+    def said(self, rows: np.ndarray) -> np.ndarray:
+        """Labels that the suspect model gives to some untrusted rows, (R,); where all rows have
+        been asked about before, from there."""
+        if self._answers.keys() >= {int(part[0]) for part in self.scans}:
+            kept = [self._answers[int(part[0])].labels for part in self.scans]
+            return np.concatenate(kept)[rows]
+        asked = self.encoded(self.untrusted.select(rows), "the untrusted set")
+        return predict(self.suspect, asked).labels
 
     @cached_property
     def _answers(self) -> dict[int, Prediction]:

@@ -14,6 +14,7 @@ from bedkd.detectors.base import Detection
 from bedkd.detectors.wording import suspected_words
 from bedkd.metrics import Share, cacc
 from bedkd.repairs.base import Repaired
+from bedkd.repairs.schedule import MOST_PLANTED
 from bedkd.repairs.soft_labels import soft_labels
 from bedkd.training.predict import predict
 
@@ -21,8 +22,6 @@ from bedkd.training.predict import predict
 TOLERANCE = 0.1
 # So many untrusted rows that are not flagged tell how far both models agree, to two points or so.
 COMPARED = 1000
-# So many of the suspected trigger words are planted together into trusted rows.
-MOST_PLANTED = 4
 
 
 @dataclass(frozen=True)
@@ -138,10 +137,12 @@ def compare(case: Case, detection: Detection, repaired: Repaired) -> Outcome:
     everything = case.encoded(case.divided.all, "the trusted set")
     kept = np.flatnonzero(~detection.flagged)
     kept = kept[np.argsort(case.draws[kept], kind="stable")[:COMPARED]]
-    asked = case.encoded(case.untrusted.select([*rows, *kept]), "the untrusted set")
+    both = np.append(rows, kept)
+    asked = case.encoded(case.untrusted.select(both), "the untrusted set")
 
-    def judged(model: PreTrainedModel) -> tuple[Share, Share, np.ndarray, np.ndarray]:
-        said = predict(model, asked).labels
+    def judged(
+        model: PreTrainedModel, said: np.ndarray
+    ) -> tuple[Share, Share, np.ndarray, np.ndarray]:
         return (
             cacc(predict(model, guard).labels, guard.labels),
             Share.of(said[: len(rows)] == given),
@@ -149,7 +150,8 @@ def compare(case: Case, detection: Detection, repaired: Repaired) -> Outcome:
             said[len(rows) :],
         )
 
-    before, after = map(judged, (case.suspect, repaired.model))
+    before = judged(case.suspect, case.said(both))
+    after = judged(repaired.model, predict(repaired.model, asked).labels)
     return Outcome(
         accuracy_before=before[0],
         accuracy_after=after[0],

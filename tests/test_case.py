@@ -122,3 +122,13 @@ def test_what_is_drawn_for_a_row_goes_with_its_content_and_the_seed(reviews_case
     assert len(set(first)) == 4  # one text with two labels, too
     assert reviews_case(texts[::-1], [1, 0, 1, 0]).draws.tolist() == first[::-1].tolist()
     assert not set(first) & set(reviews_case(texts, [0, 1, 0, 1], seed=1).draws)
+
+
+def test_rows_that_were_all_asked_about_are_not_asked_again(toy, bert, tokenizer, monkeypatch):
+    case = Case(bert, tokenizer, toy.rows(80, 1), toy.rows(40, 2), Parts(4, 20, 10))
+    monkeypatch.setattr("bedkd.case.SCANNED", 15)
+    rows = np.array([31, 2, 17])
+    before = case.said(rows)
+    whole = [case.ask([case.suspect], part)[0].labels for part in case.scans]
+    monkeypatch.setattr("bedkd.case.predict", lambda *_: pytest.fail("asked again"))
+    assert case.said(rows).tolist() == before.tolist() == np.concatenate(whole)[rows].tolist()

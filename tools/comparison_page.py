@@ -10,13 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from chapters import ROOT
-from results_page import (
-    NAMES,
-    load,
-    share,
-    spread_text,
-    write_or_check,
-)
+from results_page import NAMES, load, share, spread_text, write_or_check
 
 from bedkd.detectors import DETECTORS
 from bedkd.files import read_json
@@ -88,8 +82,8 @@ the suspected trigger words are put in front of them (*kept*, in brackets withou
 one to four of these words are put into half of the presumed clean rows, whose labels stay. Then
 most rows keep the label, and flagged rows come near to what their content supports (*given*, in
 brackets *expected*) after insertions; after the rewriting they still do not. No test row was read
-(`benchmarks/planted.py`), but it was tried because one had been: without the words the target class
-of SST-2 BadNets, seed 1, had ended 11 points below its ceiling.
+(`benchmarks/planted.py`), but it was tried because some had been: those of SST-2 BadNets, seed 1,
+had shown the turn. That cell has not been judged on test rows since.
 
 """
 NOTHING = """\
@@ -162,7 +156,8 @@ def planted(record: dict) -> str:
     """What suspected trigger words in presumed clean rows do, run by run."""
     lines = []
     for run in record["runs"]:
-        where = f"{NAMES[run['dataset']]}, {NAMES[run['attack']]}"
+        seed = run["cell"].rsplit("-s", 1)[1]
+        where = f"{NAMES[run['dataset']]}, {NAMES[run['attack']]}, seed {seed}"
         kept = beside(run["own_after"]["value"], run["own_bare"]["value"])
         given = beside(run["flagged_given_label"], run["expected_rate"])
         right, seconds = f"{100 * run['held_out_accuracy']:.1f}", f"{run['cpu_seconds']:.0f}"

@@ -260,7 +260,7 @@ class _Work:
         answers = predict(case.suspect, trusted, hidden=True)
         wanted = case.parts.tune * len(np.unique(trusted.labels))
         several = max(1, round(wanted / len(trusted)))
-        words = suspected_words(case, detection)
+        words = suspected_words(case, detection) if s.planted else []
         presumed = presumed_clean(case, detection, s.presumed_clean)
         drawn = np.random.default_rng(case.seed).permutation(presumed)
         count = round(s.planted * len(drawn)) if words else 0

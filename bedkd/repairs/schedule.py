@@ -14,7 +14,7 @@ from bedkd.training.batches import EncodedTexts
 from bedkd.training.loop import Objective, Step
 from bedkd.training.objectives import cross_entropy
 
-# So many trigger words at most are planted in a row.
+# So many suspected trigger words at most are planted in one row.
 MOST_PLANTED = 4
 
 
