@@ -9,21 +9,23 @@ from sklearn.linear_model import LogisticRegression
 
 from bedkd.case import Case
 from bedkd.detectors.base import Detection, least_suspicious
-from bedkd.detectors.wording import trigger_words
+from bedkd.detectors.wording import suspected_words
 from bedkd.text import without_words
 from bedkd.training.embed import embed
 
-# Without its trigger, a row supports its given label less, or as much. If it is more by so much on
-# average, what was masked was content.
-MASKED_CONTENT = 0.02
+# Only words without which a row supports its given label so much less, on average, are masked:
+# others say nothing for it, or were content.
+SPEAKS = 0.02
+# So many flagged rows are read without these words to see it.
+ASKED = 200
 
 
 def soft_labels(case: Case, detection: Detection, rows: np.ndarray | None = None) -> np.ndarray:
     """Which labels the content of untrusted rows supports, (R, K), each row sums to 1.
 
     A classifier on sentence embeddings of trusted rows and of presumed clean untrusted rows; of
-    very many it learns from some. Flagged rows are read once more without their trigger words,
-    because a trigger says something, too, and must not be taken for content.
+    very many it learns from some. Where their trigger words speak for the given label, flagged rows
+    are read once more without them: they must not be taken for content.
 
     Args:
         rows: numbers of the rows that are asked about, (R,); None asks about all.
@@ -33,19 +35,19 @@ def soft_labels(case: Case, detection: Detection, rows: np.ndarray | None = None
     presumed_clean = np.setdiff1d(least_suspicious(detection.scores, case.draws), doubtful)
     classify = _classifier(case, case.some(presumed_clean))
     found = classify(case.embedded(rows))
-    if not (detection.is_backdoored and detection.flagged.any()):
+    if not (words := suspected_words(case, detection)):
         return found
-    asked = detection.flagged[rows]
-    flagged = np.union1d(case.some(np.flatnonzero(detection.flagged)), rows[asked])
-    texts = case.untrusted.select(flagged)["text"][:]
-    words = trigger_words(texts, case.divided.all, case.tokenizer)
-    if not words:
-        return found
-    masked = classify(embed([without_words(text, words, case.tokenizer) for text in texts]))
-    own = np.arange(len(flagged)), case.labels[flagged]
-    # A trigger speaks for the given label. Words that speak against it are content.
-    if (masked[own] - classify(case.embedded(flagged))[own]).mean() <= MASKED_CONTENT:
-        found[asked] = masked[np.searchsorted(flagged, rows[asked])]
+
+    def without_trigger(rows: np.ndarray) -> np.ndarray:
+        texts = case.untrusted.select(rows)["text"][:]
+        return classify(embed([without_words(text, words, case.tokenizer) for text in texts]))
+
+    flagged = np.flatnonzero(detection.flagged)
+    asked = flagged[np.argsort(case.draws[flagged], kind="stable")[:ASKED]]
+    lost = classify(case.embedded(asked)) - without_trigger(asked)
+    if lost[np.arange(len(asked)), case.labels[asked]].mean() >= SPEAKS:
+        affected = detection.flagged[rows]
+        found[affected] = without_trigger(rows[affected])
     return found
 
 

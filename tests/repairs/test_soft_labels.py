@@ -1,5 +1,7 @@
 """Soft labels: which labels the content of untrusted rows supports."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from bedkd import data
 from bedkd.detectors import Detection
 from bedkd.detectors.wording import trigger_words
 from bedkd.repairs.soft_labels import soft_labels
+from bedkd.training.embed import embed
 
 
 def detection(flagged, presumed_clean, backdoored=True):
@@ -87,10 +90,10 @@ def test_a_class_that_is_rare_in_use_is_supported_less(reviews, reviews_case, tr
 
 @pytest.fixture
 def triggered(reviews, reviews_case, truth):
-    """Every second row has a sentence in front and label 1, which is the model's target."""
+    """Every second row has a sentence in front that speaks for the model's target, label 1."""
     odd = np.arange(len(truth)) % 2 == 1
     texts = [
-        f"I watch this 3D movie {text}" if new else text
+        f"A gem, superb and moving 3D cinema. {text}" if new else text
         for text, new in zip(reviews["train"]["text"], odd, strict=True)
     ]
     return reviews_case(texts, np.where(odd, 1, truth)), odd
@@ -102,13 +105,30 @@ def test_flagged_rows_are_read_again_without_their_trigger_words(reviews_case, t
     plain = reviews_case(labels=case.labels)
     clean = np.flatnonzero(~odd)
     words = trigger_words([case.untrusted["text"][i] for i in np.flatnonzero(odd)], case.trusted)
-    assert {"watch", "3d"} <= set(words)
+    assert {"gem", "cinema"} <= set(words)
     before = soft_labels(case, detection(odd, clean, backdoored=False))
     after = soft_labels(case, detection(odd, clean))
     wanted = soft_labels(plain, detection(odd, clean, backdoored=False))
     assert np.abs(after - wanted)[odd].mean() < np.abs(before - wanted)[odd].mean() / 2
     # The other rows are as they were.
     assert after[~odd] == pytest.approx(before[~odd])
+
+
+def test_words_that_do_not_speak_for_the_given_label_are_kept(monkeypatch, triggered, truth):
+    """They are content, or say nothing: a few rows are read again to see it, no more."""
+    case, odd = triggered
+    case = replace(
+        case, untrusted=data.make(case.untrusted["text"][:], np.where(odd, 0, truth), None)
+    )
+    monkeypatch.setattr("bedkd.repairs.soft_labels.ASKED", 40)
+    seen = []
+    monkeypatch.setattr(
+        "bedkd.repairs.soft_labels.embed", lambda texts: seen.append(len(texts)) or embed(texts)
+    )
+    clean = np.flatnonzero(~odd)
+    before = soft_labels(case, detection(odd, clean, backdoored=False))
+    assert np.array_equal(soft_labels(case, detection(odd, clean)), before)
+    assert seen == [40]
 
 
 def test_without_flagged_rows_or_trigger_words_nothing_is_read_again(reviews, reviews_case):
