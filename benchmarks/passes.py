@@ -1,4 +1,4 @@
-"""How many passes `presumed-clean` needs, by what a defender can see: how often flagged rows that
+"""How many passes the default needs, by what a defender can see: how often flagged rows that
 it never trained on still get their given label after each pass. No test row is read.
 
     python benchmarks/passes.py
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bedkd import experiments, report
 from bedkd.files import read_json, write_json
-from bedkd.presets import presumed_clean
+from bedkd.presets import default
 
 PATH = Path(__file__).resolve().parent.parent / "results" / "checks" / "passes.json"
 ATTACKS = ("llm", "stylebkd")
@@ -24,7 +24,7 @@ KEPT = ("flagged_given_label", "expected_rate", "held_out_accuracy")
 
 def main() -> None:
     """Measure what is missing."""
-    preset = presumed_clean()
+    preset = default()
     repair = replace(preset.repair, cycles=3, stop_margin=-1.0)  # a rate below 0: never reached
     record = report.provenance("python benchmarks/passes.py", seed=0, backbone="minilm")
     record["cells"] = read_json(PATH)["cells"] if PATH.is_file() else {}

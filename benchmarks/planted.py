@@ -3,7 +3,7 @@ is read.
 
     python benchmarks/planted.py
 
-`presumed-clean` with such words in none and in half of its presumed clean rows, on four cells.
+The default with such words in none and in half of its presumed clean rows, on four cells.
 After each: how often held-out flagged rows get their given label beside how often their
 content supports it, accuracy on held-out trusted rows, and how often trusted rows of the target
 label keep it when the suspected trigger words are put in front of them. Writes
@@ -20,7 +20,7 @@ from pathlib import Path
 from bedkd import experiments, outcome, report
 from bedkd.detectors.wording import suspected_words
 from bedkd.files import read_json, write_json
-from bedkd.presets import presumed_clean
+from bedkd.presets import default
 
 PATH = Path(__file__).resolve().parent.parent / "results" / "checks" / "planted.json"
 CELLS = (
@@ -34,7 +34,7 @@ SHARES = (0.0, 0.5)
 
 def main() -> None:
     """Measure what is missing."""
-    preset, command = presumed_clean(), "python benchmarks/planted.py"
+    preset, command = default(), "python benchmarks/planted.py"
     record = report.provenance(command, seed=0, backbone="minilm")
     record["runs"] = read_json(PATH)["runs"] if PATH.is_file() else []
     done = {(run["cell"], run["share"]) for run in record["runs"]}

@@ -32,8 +32,8 @@ from transformers import (
 from bedkd import Case, Parts, attacks, data, stealth
 from bedkd import case as case_module
 from bedkd.detectors import BeDKDDetector, DirectionalMapping, TriggerProbe
-from bedkd.presets import Preset
-from bedkd.repairs import AdversarialDistillation, soft_labels
+from bedkd.presets import Preset, cycles
+from bedkd.repairs import soft_labels
 from bedkd.training import embed as embed_module
 from bedkd.training import runtime
 from bedkd.training.fine_tune import TrainingConfig, fine_tune
@@ -178,15 +178,17 @@ def reference(trained):
 
 @pytest.fixture(scope="session")
 def tiny_preset():
-    """Our default defence in sizes for the toy data, on which it finds no evidence."""
+    """The preset ``cycles`` in sizes for the toy data, on which it finds no evidence."""
     return Preset(
         Parts(flip=16, tune=24, held_out=20),
         BeDKDDetector(
             mapping=DirectionalMapping(epochs=2, lr=2e-3),
             probe=TriggerProbe(rows=16, windows=3, carriers=2, texts_per_carrier=1),
             min_flagged=8,
+            association=None,
+            null="correct",
         ),
-        AdversarialDistillation(max_suspects=32, cycles=1, lr=1e-3, punish_every=2),
+        replace(cycles().repair, max_suspects=32, cycles=1, lr=1e-3, punish_every=2),
     )
 
 

@@ -15,7 +15,7 @@ from bedkd.training.predict import predict
 
 # Real thresholds; a learning rate and sizes for toy models. The encoder of the content evidence
 # knows nothing of toy words.
-DETECTOR = BeDKDDetector(DirectionalMapping(epochs=6, lr=3e-3), content=None)
+DETECTOR = BeDKDDetector(DirectionalMapping(epochs=6, lr=3e-3), content=None, association=None)
 REPAIR = AdversarialDistillation(max_suspects=64, cycles=2, lr=1e-3)
 PARTS = Parts(flip=20, tune=40, held_out=30)
 

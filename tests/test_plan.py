@@ -11,7 +11,7 @@ def test_a_shuffled_pass_costs_what_its_rows_do(victim, tokenizer, task, monkeyp
     monkeypatch.setattr(plan, "_timed", lambda work: 0.0)  # asking and embedding are free
     monkeypatch.setattr(plan, "_step", lambda case, sample: 1.0)
     case = Case(victim, tokenizer, task.clean["dev"], task.train, Parts(5, 20, 10), max_length=32)
-    preset = presets.presumed_clean()._replace(parts=case.parts)
+    preset = presets.default()._replace(parts=case.parts)
 
     def seconds(**changes):
         changed = preset._replace(repair=replace(preset.repair, **changes))

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from bedkd import Parts, presets
+from bedkd.detectors.association import Association
 
 
 def test_the_paper_preset_is_the_published_recipe():
@@ -17,19 +18,19 @@ def test_the_paper_preset_is_the_published_recipe():
         assert (stage.alpha, stage.lr, stage.batch_size) == (0.3, 3e-5, 16)
 
 
-def test_quick_differs_from_the_default_in_sizes_only():
-    quick, default = presets.quick(), presets.default()
+def test_quick_differs_from_cycles_in_sizes_only():
+    quick, cycles = presets.quick(), presets.cycles()
     sizes = {"max_suspects", "max_flagged", "cycles", "epochs", "patience", "n_monitored"}
     pairs = [
-        (quick.detector.mapping, default.detector.mapping),
-        (quick.detector.probe, default.detector.probe),
-        (quick.repair, default.repair),
+        (quick.detector.mapping, cycles.detector.mapping),
+        (quick.detector.probe, cycles.detector.probe),
+        (quick.repair, cycles.repair),
     ]
     for one, two in pairs:
         ours, theirs = asdict(one), asdict(two)
         assert {key for key in ours if ours[key] != theirs[key]} <= sizes
-    same = {"mapping": default.detector.mapping, "probe": default.detector.probe}
-    assert vars(quick.detector) | same == vars(default.detector)
+    same = {"mapping": cycles.detector.mapping, "probe": cycles.detector.probe}
+    assert vars(quick.detector) | same == vars(cycles.detector)
 
 
 def test_the_default_holds_the_documented_numbers():
@@ -37,7 +38,10 @@ def test_the_default_holds_the_documented_numbers():
     assert parts == Parts(80, 240, 100)
     assert (detector.fdr, detector.seed_fdr, detector.repair_fdr) == (0.05, 0.2, 0.025)
     assert (detector.min_flagged, detector.min_wording_auroc) == (16, 0.7)
-    assert (detector.probe.max_flagged, repair.max_suspects) == (512, 512)
+    assert (detector.null, detector.association) == ("all", Association())
+    assert (detector.probe.max_flagged, repair.max_suspects) == (512, 2048)
+    assert (repair.schedule, repair.cycles, repair.decay) == ("shuffle", 2, True)
+    assert (repair.presumed_clean, repair.planted) == (1500, 0.5)
 
 
 def test_each_preset_makes_its_own_settings():

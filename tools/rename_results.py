@@ -17,7 +17,7 @@ from bedkd.case import Parts
 from bedkd.detectors import BeDKDDetector, Content, DirectionalMapping, TriggerProbe
 from bedkd.detectors.wording import Wording
 from bedkd.files import write_json
-from bedkd.repairs import AdversarialDistillation
+from bedkd.presets import cycles
 
 TOP = {
     "defence": "preset",
@@ -71,8 +71,10 @@ def settings(old: dict) -> dict:
             repair_fdr=old.get("sure_share", mapping.fdr),
             min_flagged=least,
             min_wording_auroc=old["least_shared"],
+            association=None,
+            null="correct",
         )
-    repair = AdversarialDistillation(**renamed(second, DISTILLATION, elsewhere))
+    repair = replace(cycles().repair, **renamed(second, DISTILLATION, elsewhere))
     if "patience" not in second:
         repair = replace(repair, patience=None)
     parts = Parts(first["rows_per_class"], second["rows_per_class"], old["held_out_per_class"])

@@ -53,12 +53,12 @@ class BeDKDDetector:
     mapping: DirectionalMapping = DirectionalMapping()
     content: Content | None = Content()
     wording: Wording | None = Wording()
-    association: Association | None = None
+    association: Association | None = Association()
     probe: TriggerProbe | None = TriggerProbe()
     fdr: float = 0.05
     seed_fdr: float = 0.2
     repair_fdr: float = 0.025
-    null: str = "correct"
+    null: str = "all"
     min_flagged: int = 16
     min_wording_auroc: float = 0.7
 

@@ -101,22 +101,22 @@ class AdversarialDistillation:
         {'stopped': 'max_cycles', 'held_out_flagged': 3}
     """
 
-    max_suspects: int = 512
+    max_suspects: int = 2048
     sampling: str = "random"
-    oversample: float = 1.5
-    cycles: int = 24
+    oversample: float = 1.0
+    cycles: int = 2
     temperature: float = 2.5
-    alpha: float = 0.3
-    lr: float = 3e-5
-    batch_size: int = 16
-    schedule: str = "interleave"
+    alpha: float = 1.0
+    lr: float = 2e-4
+    batch_size: int = 32
+    schedule: str = "shuffle"
     punish: str = "relabel"
     target_probability: float = 0.5
     punish_every: int = 2
     transplant_every: int | None = 1
-    presumed_clean: int = 0
-    planted: float = 0.0
-    decay: bool = False
+    presumed_clean: int = 1500
+    planted: float = 0.5
+    decay: bool = True
     frozen_embeddings: bool = False
     stop_margin: float | None = 0.05
     patience: int | None = 4

@@ -101,7 +101,7 @@ def detector(mapping, content=NOTHING, wording=NOTHING, auroc=0.9, probe=None, *
         content=content and Content(content),
         wording=wording and Wording(wording, auroc),
         probe=probe or Probe(),
-        **settings,
+        **{"association": None, "null": "correct"} | settings,
     )
 
 
