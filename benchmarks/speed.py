@@ -3,8 +3,8 @@
     python benchmarks/speed.py --dataset sst2 --attack badnets --layers 3
 
 Six ways, one after the other, each from the same victim and the same rows: the recipe as it was
-released (``benchmarks/released_recipe.py``), the same recipe in our loop (preset ``paper``), our
-``default``, as it is and with frozen token embeddings in the repair, ``presumed-clean``, and
+released (``benchmarks/released_recipe.py``), the same recipe in our loop (preset ``paper``), the
+presets ``default`` and ``cycles``, the latter also with frozen token embeddings in the repair, and
 detection with drop-and-retrain. Training in single precision throughout. Every run is one record of
 ``results/performance/speed-CELL.json``, written when it ends; the same command goes on where it was
 interrupted. With ``--repeats`` the ways take turns, so that a machine that slows down slows all of
@@ -30,13 +30,13 @@ from bedkd.purify import purify
 
 ROOT = Path(__file__).resolve().parent.parent
 FROZEN = "frozen-embeddings"
-WAYS = ("released", "paper", "default", "presumed-clean", "retrain", FROZEN)
+WAYS = ("released", "paper", "cycles", "default", "retrain", FROZEN)
 log = logging.getLogger("speed")
 
 
 def run(way: str, cell: experiments.Cell) -> tuple:
     """The model that a way makes of the cell's victim, and what it cost, loading apart."""
-    preset = PRESETS[{"released": "paper", FROZEN: "default"}.get(way, way)]()
+    preset = PRESETS[{"released": "paper", FROZEN: "cycles"}.get(way, way)]()
     if way == FROZEN:
         preset = preset._replace(repair=replace(preset.repair, frozen_embeddings=True))
     given = experiments.case(cell, preset)

@@ -426,25 +426,25 @@ def test_rows_from_is_checked_before_anything_is_trained(cell, tmp_path):
 
 def test_presets_differ_in_what_their_names_say():
     made = {name: make() for name, make in presets.PRESETS.items()}
-    default = made["default"]
+    whole = made["cycles"]
     stage = {name: preset.repair for name, preset in made.items()}
-    assert stage["transplants-alone"] == replace(default.repair, punish="none")
-    assert stage["relabel-alone"] == replace(default.repair, transplant_every=None)
-    assert stage["bounded"] == replace(default.repair, punish="bounded")
+    assert stage["transplants-alone"] == replace(whole.repair, punish="none")
+    assert stage["relabel-alone"] == replace(whole.repair, transplant_every=None)
+    assert stage["bounded"] == replace(whole.repair, punish="bounded")
     assert stage["punish-alone"] == replace(stage["bounded"], transplant_every=None)
     assert stage["mapping-alone"] == stage["bounded"]
     assert made["mapping-alone"].detector == DirectionalMapping()
-    assert stage["all-cycles"] == replace(default.repair, patience=None)
-    lax = replace(default.detector, repair_fdr=default.detector.fdr)
-    assert made["all-suspects"] == default._replace(detector=lax)
+    assert stage["all-cycles"] == replace(whole.repair, patience=None)
+    lax = replace(whole.detector, repair_fdr=whole.detector.fdr)
+    assert made["all-suspects"] == whole._replace(detector=lax)
     repairs = ("bounded", "transplants-alone", "relabel-alone", "punish-alone", "all-cycles")
     for name in repairs:
-        assert made[name][:2] == default[:2]
-    assert isinstance(default.detector, BeDKDDetector)
+        assert made[name][:2] == whole[:2]
+    assert isinstance(whole.detector, BeDKDDetector)
 
 
 def test_chapters_share_one_cell_a_profile():
     quick, full = experiments.chapter_cell("quick"), experiments.chapter_cell("full")
     assert (quick.dataset, full.dataset) == ("reviews", "sst2")
     assert experiments.chapter_preset("quick") == presets.quick()
-    assert experiments.chapter_preset("full") == presets.default()
+    assert experiments.chapter_preset("full") == presets.cycles()

@@ -118,10 +118,11 @@ def test_conditions_are_in_the_order_of_their_values():
 
 
 def test_both_presets_were_judged_on_the_same_victims():
-    named = ({ledger_page.name(r): r for r in ledger_page.cells(p)} for p in ledger_page.PRESETS)
-    default, paper = named
-    assert default.keys() == paper.keys()
-    for name, record in default.items():
+    ours, paper = (
+        {ledger_page.name(r): r for r in ledger_page.cells(p)} for p in ("cycles", "paper")
+    )
+    assert ours.keys() == paper.keys()
+    for name, record in ours.items():
         assert record["undefended"] == paper[name]["undefended"], name
 
 
@@ -228,7 +229,7 @@ def test_words_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():
 
 
 def test_what_a_default_misses_comes_first():
-    records = {"presumed-clean": planted(0.1, 0.9, 50.0), "retrain": planted(0.1, 0.9, 200.0)}
+    records = {"default": planted(0.1, 0.9, 50.0), "retrain": planted(0.1, 0.9, 200.0)}
     lines = comparison_page.asked({"a cell": records}).splitlines()
     assert "25 % of drop-and-retrain's seconds with 1 pass (cells: 1)" in " ".join(lines)
     rows = [[entry.strip() for entry in line.split("|")[1:-1]] for line in lines if "≤" in line]
@@ -245,7 +246,7 @@ def test_what_a_default_misses_comes_first():
 
 def test_who_wins_is_who_ends_nearest_on_either_side_of_the_floor(monkeypatch):
     runs = {
-        "defended-presumed-clean": [planted(0.13, 0.88, 50.0)],
+        "defended-default": [planted(0.13, 0.88, 50.0)],
         "defended-retrain": [planted(0.10, 0.86, 200.0)],
         "defended-rga": [planted(0.01, 0.90, 90.0)],
     }
@@ -320,7 +321,7 @@ def test_long_documents_are_found_and_repaired_as_the_page_says():
 
     before = shares(found["before"], "asr", "asr_floor", "racc", "racc_ceiling")
     start = "ASR {} % (floor {}) and RACC {} % (ceiling {}) before, ".format(*before)
-    for preset, said in (("quick", start), ("default", "With `default`: ")):
+    for preset, said in (("quick", start), ("default", "With `cycles`: ")):
         done, after = found[preset]["purify"], found[preset]["after"]
         assert done["verdict"] == "backdoor suspected"
         assert done["outcome"]["reached"]

@@ -1,4 +1,4 @@
-"""Write ``book/comparison.md`` from ``results/comparison/**/*.json``: rivals beside our defence, on
+"""Write ``book/comparison.md`` from ``results/comparison/**/*.json``: rivals beside our default, on
 the same victims. No number on that page is typed.
 
 ``--check`` writes nothing and fails if the page is not what the results say.
@@ -24,8 +24,8 @@ FOLDER = ROOT / "results" / "comparison"
 FEW_FOLDER = ROOT / "results" / "few-rows"
 PASSES = ROOT / "results" / "checks" / "passes.json"
 PLANTED = PASSES.with_name("planted.json")
-# All but `default` share the detection of `presumed-clean`.
-OURS = ("default", "presumed-clean")
+# All but `cycles` share the detection of `default`, whose results are no part of these folders.
+OURS = ("default", "cycles")
 RIVALS = tuple(name for name in REPAIRS if name != "bedkd")
 YARDSTICK = "retrain"
 
@@ -33,12 +33,12 @@ INTRODUCTION = """\
 # The comparison
 
 What else could a defender do? Every method here meets the same victims, the same trusted rows and,
-if it is a repair, the same flagged rows: those of our detector with a null of all trusted rows, as
-the preset `presumed-clean` has it, which is to become the default; today's `default` flags by
-itself. All have the settings that the library gives them, chosen as the next section says. Rivals
-were measured with one seed of each cell, and not every repair on every cell; what is not here has
-not been measured. Every number is computed from the files in
-`results/comparison/`, one JSON a cell, each with its command.
+if it is a repair, the same flagged rows: those of our default. `cycles`, which was the default
+before, flags by itself. All have the settings that the library gives them, chosen as the next
+section says. Rivals were measured with one seed of each cell, and not every repair on every cell;
+what is not here has not been measured. Every number is computed from the files in
+`results/comparison/` and, for `default`, `results/defended-default/`, one JSON a cell, each with
+its command.
 
 The yardstick is the plainest answer of all, **drop and retrain**: leave out the flagged rows and
 train the backbone again. It needs the whole training set and as long as training took. A repair
@@ -54,21 +54,21 @@ reviews with rare words, which are in no table of this page. Kept was the one af
 rows got their given label least often, which a defender can see; test rows and poison flags played
 no part. (Too seldom is as bad as too often, see [Removed or
 inverted?](../notebooks/08_removed_or_inverted.ipynb): the rule may favour a repair that inverts.)
-Accuracy on held-out trusted rows was looked at, too, but `headprune` kept its paper's
-threshold although it fell. `nad`, `fineprune` and `headprune` had no learning rate as high as the
-one that `finetune` ended with. `presumed-clean` was chosen among six settings of its loss,
-learning rate and passes in the same way, by flagged rows that it had not used, but on SST-2 with
-BadNets, seed 0: that cell is in the tables below and speaks for it more than the others do. It
-makes a second pass where those rows still get their given label too often after the first, and in
-half of its presumed clean rows suspected trigger words are planted; the next two tables say why.
-`retrain` has the settings of the victim's own training, `continue` one pass with half its learning
-rate. Thresholds of rival detectors are set at one false positive rate on trusted rows, 5 %, but for
-`cube`, which has a rule of its own; a verdict needs a p-value of at most 0.01 and 16 flagged rows.
-Detectors have the settings of their papers or our first guess, and were not tuned.
+Accuracy on held-out trusted rows was looked at, too, but `headprune` kept its paper's threshold
+although it fell. `nad`, `fineprune` and `headprune` had no learning rate as high as the one that
+`finetune` ended with. Our default was chosen among six settings of its loss, learning rate and
+passes in the same way, by flagged rows that it had not used, but on SST-2 with BadNets, seed 0:
+that cell is in the tables below and speaks for it more than the others do. It makes a second pass
+where those rows still get their given label too often after the first, and in half of its presumed
+clean rows suspected trigger words are planted; the next two tables say why. `retrain` has the
+settings of the victim's own training, `continue` one pass with half its learning rate. Thresholds
+of rival detectors are set at one false positive rate on trusted rows, 5 %, but for `cube`, which
+has a rule of its own; a verdict needs a p-value of at most 0.01 and 16 flagged rows. Detectors have
+the settings of their papers or our first guess, and were not tuned.
 
 """
 PASSED = """\
-How often flagged rows that `presumed-clean` never trained on get their given label, %, after each
+How often flagged rows that our default never trained on get their given label, %, after each
 of three passes that nothing stopped, and how often their content supports it (*expected*). The
 second pass brings them down on both cells, a third on one of them only, at the same price. No test
 row was read (`benchmarks/passes.py`); but both cells are in the tables below, and speak for the
@@ -98,14 +98,14 @@ up to their *ceilings*: what a model of the same kind says that was trained with
 ASR with a low target class is an inverted backdoor. *FTR* is the share of rows that a *near*
 trigger sends to the target, other rare words or half of the sentence, which should do nothing
 (in brackets: the unpoisoned model). Seconds are processor time of the repair alone, on one core;
-detection comes before, the same for all but `default`. Memory is what the repair needs beyond what
+detection comes before, the same for all but `cycles`. Memory is what the repair needs beyond what
 was in use. *Distance* is how far a repair ends from the model that was never poisoned: ASR from its
 floor, above or below, and RACC from its ceiling, added up.
 
 """
 ASKED = """\
-What a default should keep, and what `presumed-clean` does on these cells; what it misses comes
-first (points, unless it says %).
+What we ask of a default, and what ours does on these cells; what it misses comes first (points,
+unless it says %).
 
 """
 NEAREST = """\
@@ -125,8 +125,8 @@ FEW = """\
 ## Few poisoned rows
 
 Where one training row in a hundred is poisoned, no line through scores of single rows shows it, and
-`default` found neither of two such attacks ([When it fails](../notebooks/10_when_it_fails.ipynb)).
-`presumed-clean` asks for an *association* there: words that go with a label more often than the
+`cycles` found neither of two such attacks ([When it fails](../notebooks/10_when_it_fails.ipynb)).
+Our default asks for an *association* there: words that go with a label more often than the
 content of their rows explains, confirmed by what they do to other texts. All methods below share
 its flagged rows; the files are in `results/few-rows/`. Insertions alone were measured, with one
 seed.
@@ -141,7 +141,7 @@ The right verdict is "no evidence". Below, "backdoor suspected" is a false alarm
 
 
 def passes(record: dict) -> str:
-    """What each pass of ``presumed-clean`` brought, cell by cell."""
+    """What each pass of our default brought, cell by cell."""
     lines = []
     for cell in record["cells"].values():
         rates = [cell["passes"][0]["expected_rate"]]
@@ -181,7 +181,7 @@ def compared(folder: Path = FOLDER) -> dict[str, dict[str, dict]]:
     """Records by cell and preset: the cells on which the yardstick was measured."""
     found: dict[str, dict[str, dict]] = {}
     for preset in (*OURS, *RIVALS):
-        for record in load(f"defended-{preset}", folder):
+        for record in load(f"defended-{preset}", folder.parent if preset == "default" else folder):
             found.setdefault(cell_name(record), {})[preset] = record
     return {name: records for name, records in sorted(found.items()) if YARDSTICK in records}
 
@@ -250,11 +250,11 @@ def distance(record: dict) -> float:
 
 
 def asked(cells: dict[str, dict[str, dict]]) -> str:
-    """The limits of a default beside what ``presumed-clean`` measured, the missed ones first."""
+    """The limits of a default beside what ours measured, the missed ones first."""
     found = [
-        against(records["presumed-clean"], records[YARDSTICK])
+        against(records["default"], records[YARDSTICK])
         for records in cells.values()
-        if "presumed-clean" in records
+        if "default" in records
     ]
 
     def every(kind: str) -> list[float]:
@@ -280,12 +280,12 @@ def asked(cells: dict[str, dict[str, dict]]) -> str:
 
 
 def price(cells: dict[str, dict[str, dict]]) -> str:
-    """What the seconds of ``presumed-clean`` depend on, in a sentence."""
+    """What the seconds of our default depend on, in a sentence."""
     by_passes: dict[int, list[float]] = {}
     for records in cells.values():
-        if "presumed-clean" in records:
-            passes = len(records["presumed-clean"]["report"]["repair_history"])
-            found = against(records["presumed-clean"], records[YARDSTICK])
+        if "default" in records:
+            passes = len(records["default"]["report"]["repair_history"])
+            found = against(records["default"], records[YARDSTICK])
             by_passes.setdefault(passes, []).append(found["price"])
     parts = [
         f"{np.mean(prices):.0f} % of drop-and-retrain's seconds with {count} "
@@ -300,7 +300,7 @@ def price(cells: dict[str, dict[str, dict]]) -> str:
 
 def nearest(cells: dict[str, dict[str, dict]]) -> str:
     """Which repair ends nearest to the model that was never poisoned, cell by cell."""
-    shown, lines = ("presumed-clean", YARDSTICK), []
+    shown, lines = ("default", YARDSTICK), []
     for name, records in cells.items():
         if shown[0] not in records:
             continue
@@ -339,7 +339,7 @@ def each(cells: dict[str, dict[str, dict]], level: str) -> str:
             f"{level} {name}\n\nBefore any repair ASR is {100 * share(before, 'asr'):.1f}, RACC "
         )
         said += f"{100 * share(before, 'racc'):.1f}. Detection flagged "
-        found = records[YARDSTICK]  # `default` has a detection of its own
+        found = records[YARDSTICK]  # `cycles` has a detection of its own
         precision, recall = (100 * share(found["detection"], k) for k in ("precision", "recall"))
         said += (
             f"{found['report']['flagged']} rows, of which {precision:.1f} % are poisoned; these "

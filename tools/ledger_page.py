@@ -17,7 +17,7 @@ from bedkd.metrics import mean_and_spread
 from bedkd.report import table
 
 PAGE = ROOT / "book" / "ledger.md"
-PRESETS = ("default", "paper")
+PRESETS = ("default", "cycles", "paper")
 INSERTIONS = ("badnets", "addsent", "mixed")
 NAMED = 5  # so many cells that missed a limit are named in a sentence
 FAR = 10  # percentage points, the limit for single cells
@@ -28,8 +28,8 @@ INTRODUCTION = """\
 
 What was claimed or asked for, what we measured, the difference, and why. Every measured number is
 computed from the files in `results/`; the page [Results](results.md) has them cell by cell, with
-commands. A cell is one data set, one attack and one seed; `default` and `paper` are judged on the
-same victims.
+commands. A cell is one data set, one attack and one seed. `cycles`, which was the default before, and
+`paper` are judged on the same victims; those of `default` were trained later, with the same settings.
 
 **Which cells count.** All cells on SST-2, OLID and AG News in which one training row in five is
 poisoned: the attacks of the published grid, and mixed insertions, whose victim obeys four words and

@@ -31,8 +31,8 @@ WAYS = {
     "released": "the recipe as it was released",
     "paper": "the recipe in our loop (`paper`)",
     "default": "our `default`",
-    "frozen-embeddings": "`default`, token embeddings frozen in the repair",
-    "presumed-clean": "`presumed-clean`, the default to be",
+    "cycles": "`cycles`, the default before",
+    "frozen-embeddings": "`cycles`, token embeddings frozen in the repair",
     "retrain": "detect, drop and retrain",
 }
 SPEED = """\
@@ -43,20 +43,21 @@ precision. *The recipe as it was released* is plain PyTorch (`benchmarks/release
 random batches padded to their longest row, the teacher asked at every step, 20 epochs of mapping,
 50 cycles, the state after the last one. It gives no verdict. *In our loop* it has batches of
 similar length, a teacher that answers once, and our corrections; our other ways also gather
-evidence from content and wording, and judge. `presumed-clean` was timed before it
-planted words in presumed clean rows, and ours before the last stage compared the models on a sample
-of the rows instead of on all. Seconds are processor time, which on one core is
-wall-clock time as long as nothing else runs. The last row says how the victim does before; of an
-unpoisoned model ASR is the floor and RACC the ceiling, in brackets.
+evidence from content and wording, and judge. `default` was timed before it planted words in
+presumed clean rows and read fewer flagged rows again without their trigger words, and both of ours
+before the last stage compared the models on a sample of the rows instead of on all. Seconds are
+processor time, which on one core is wall-clock time as long as nothing else runs. The last row says
+how the victim does before; of an unpoisoned model ASR is the floor and RACC the ceiling, in
+brackets.
 
 """
 # What is compared, with what, and how many times less processor time was asked for.
 AIMS = (
     ("default", "released", 8),
     ("default", "paper", 3),
-    ("presumed-clean", "released", 8),
-    ("presumed-clean", "paper", 3),
-    ("presumed-clean", "retrain", None),
+    ("default", "retrain", None),
+    ("cycles", "released", None),
+    ("cycles", "paper", None),
 )
 SUMMARY = """\
 ### All cells together
@@ -77,10 +78,10 @@ the trigger turned round, an ASR far below its floor and a RACC near one half, o
 cells."""
 PRICE_OF_FREEZING = """\
 **Frozen token embeddings.** In a small model most weights are token embeddings. Leaving them as
-they are (`AdversarialDistillation(frozen_embeddings=True)`) changes the seconds of the repair by
-{seconds} %. It is meant to save memory, a gradient, two moments and the copies of most weights;
-how much was not measured. After it ASR is {asr} points away from that of the plain default, RACC
-{racc} and CACC {cacc} (means over {cells} cells; above 0: higher with frozen ones).
+they are (`AdversarialDistillation(frozen_embeddings=True)`) changes the seconds of the repair of
+`cycles` by {seconds} %. It is meant to save memory, a gradient, two moments and the copies of most
+weights; how much was not measured. After it ASR is {asr} points away from that with trained ones,
+RACC {racc} and CACC {cacc} (means over {cells} cells; above 0: higher with frozen ones).
 
 """
 RATE = """\
@@ -120,12 +121,11 @@ nothing interrupted; that run took {whole} processor seconds, the two others {ki
 """
 WHOLE = """\
 **The whole way.** {rows:,} embedded reviews, {poisoned:,} of them poisoned (BadNets), a victim of
-one layer that was trained on a twelfth of them, all of `bedkd purify` with the default, in one
-process: {seconds} processor seconds ({stages}), {memory} MB. The run is about size, not about its
-outcome: {flagged:,} rows flagged, of which {wrong} % are clean where 5 % are promised, and
+one layer that was trained on a twelfth of them, all of `bedkd purify` with the preset `cycles`, in
+one process: {seconds} processor seconds ({stages}), {memory} MB. The run is about size, not about
+its outcome: {flagged:,} rows flagged, of which {wrong} % are clean where 5 % are promised, and
 {missed:,} poisoned rows missed; ASR {asr} before and {asr_after} after, RACC {racc} and
-{racc_after}, CACC {cacc} and {cacc_after}. What is behind these shares was
-not looked into.
+{racc_after}, CACC {cacc} and {cacc_after}. What is behind these shares was not looked into.
 
 """
 PLAN = """\
@@ -246,8 +246,8 @@ def together(found: list[dict]) -> str:
         **{stage: f"{100 * s / sum(whole.values()):.0f}" for stage, s in whole.items()},
     )
     if "frozen-embeddings" in repair:
-        change = np.subtract(after["frozen-embeddings"], after["default"]).mean(axis=0)
-        seconds = 100 * (repair["frozen-embeddings"].sum() / repair["default"].sum() - 1)
+        change = np.subtract(after["frozen-embeddings"], after["cycles"]).mean(axis=0)
+        seconds = 100 * (repair["frozen-embeddings"].sum() / repair["cycles"].sum() - 1)
         points = dict(zip(("asr", "racc", "cacc"), (f"{x:+.1f}" for x in change), strict=True))
         text += PRICE_OF_FREEZING.format(
             seconds=f"{seconds:+.0f}",

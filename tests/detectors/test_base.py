@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bedkd.detectors import Detection, Evidence, fdr_threshold, min_detectable
-from bedkd.detectors.base import least_suspicious, log_odds
+from bedkd.detectors.base import least_suspicious, log_odds, p_value
 
 
 @pytest.fixture
@@ -138,3 +138,10 @@ def test_a_repair_takes_rows_by_score_unless_told_otherwise():
     assert Detection(scores, nobody, np.inf, False).repair_scores is scores
     other = np.array([-np.inf, 1])
     assert Detection(scores, nobody, np.inf, False, repair_scores=other).repair_scores is other
+
+
+def test_p_value_is_the_smallest_fdr_that_flags_any_row():
+    null = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    found = np.array([0.95, 0.95, 0.95, 0.85, 0.15])
+    assert p_value(null, found) == pytest.approx(0.5 / 3)
+    assert p_value(null, np.empty(0)) == 1

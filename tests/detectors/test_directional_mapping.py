@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bedkd.detectors import DirectionalMapping
-from bedkd.detectors.base import log_odds, p_value
+from bedkd.detectors.base import log_odds
 from bedkd.detectors.directional_mapping import Mapped, Scores, compare, flip
 from bedkd.errors import InputError
 from bedkd.training.predict import Prediction, predict
@@ -114,13 +114,6 @@ def test_a_verdict_needs_enough_flagged_rows(count, verdict):
     found = planted(rows, scores([0.2] * 99)).detect(None)
     assert found.flagged.sum() == count
     assert found.is_backdoored == verdict
-
-
-def test_p_value_is_the_smallest_fdr_that_flags_any_row():
-    null = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
-    found = np.array([0.95, 0.95, 0.95, 0.85, 0.15])
-    assert p_value(null, found) == pytest.approx(0.5 / 3)
-    assert p_value(null, np.empty(0)) == 1
 
 
 def test_evidence_says_nothing_of_flipped_rows(case):
