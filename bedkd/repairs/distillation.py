@@ -35,6 +35,7 @@ from bedkd.training.objectives import (
     DistillationLoss,
     SoftLabelLoss,
     TransplantLoss,
+    cross_entropy,
 )
 from bedkd.training.predict import predict
 from bedkd.training.student import student_lr, student_of
@@ -58,7 +59,8 @@ class AdversarialDistillation:
         oversample: see ``random``; at least 1.
         cycles: maximum number of trust and punish cycles.
         temperature: τ of the shared loss, above 0; larger is softer.
-        alpha: α of the shared loss, 0 to 1; larger weighs labels more than the teacher.
+        alpha: α of the shared loss, 0 to 1; larger weighs labels more than the teacher, and at 1
+            labels alone count.
         lr: learning rate of AdamW.
         batch_size: rows in a batch.
         schedule: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
@@ -257,7 +259,12 @@ class _Work:
     ) -> Schedule:
         s, case = self.settings, self.case
         trusted = case.encoded(case.divided.tune, "the trusted set")
-        answers = predict(case.suspect, trusted, hidden=True)
+        trust = transplant = cross_entropy
+        if s.alpha < 1:  # else labels alone count, and the teacher need not be asked
+            answers = predict(case.suspect, trusted, hidden=True)
+            trust = DistillationLoss(answers, s.temperature, s.alpha)
+            logits = torch.from_numpy(answers.logits)
+            transplant = TransplantLoss(logits, s.temperature, s.alpha)
         wanted = case.parts.tune * len(np.unique(trusted.labels))
         several = max(1, round(wanted / len(trusted)))
         words = suspected_words(case, detection) if s.planted else []
@@ -266,13 +273,11 @@ class _Work:
         count = round(s.planted * len(drawn)) if words else 0
         hosts, plain = (case.untrusted.select(np.sort(part)) for part in np.split(drawn, [count]))
         return Schedule(
-            trust=DistillationLoss(answers, s.temperature, s.alpha),
+            trust=trust,
             trusted=trusted,
             punish=self._punishment(flagged, labels),
             flagged=flagged,
-            transplant=TransplantLoss(torch.from_numpy(answers.logits), s.temperature, s.alpha)
-            if s.transplant_every
-            else None,
+            transplant=transplant if s.transplant_every else None,
             transplants=Transplants(
                 case.tokenizer, case.divided.tune["text"][:], texts, trusted.labels, case.max_length
             ),

@@ -407,6 +407,28 @@ def test_transplants_are_held_to_what_the_suspect_model_says_of_their_hosts(
     assert (made[0].temperature, made[0].alpha) == (3.0, 0.25)
 
 
+def test_where_labels_alone_count_the_teacher_is_not_asked(victim, tokenizer, task, monkeypatch):
+    """And the student comes out as if it had been."""
+    asked = []
+
+    def watched(model, rows, hidden=False):
+        asked.append(hidden)
+        return predict(model, rows, hidden=hidden)
+
+    monkeypatch.setattr(distillation, "predict", watched)
+    trusted, flagged = task.clean["dev"].select(range(40)), task.train.select(range(20))
+    rows = trusted, flagged, task.clean["dev"].select(range(40, 80))
+    made = []
+    for alpha in (1.0, 1.0 - 1e-9):
+        asked.clear()
+        repair = replace(REPAIR, cycles=1, alpha=alpha)
+        model = distil(victim, tokenizer, *rows, repair).model
+        assert any(asked) == (alpha < 1)
+        texts = EncodedTexts(tokenizer, flagged["text"][:], max_length=32)
+        made.append(predict(model, texts).logits)
+    np.testing.assert_allclose(*made, atol=1e-2)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_token_embeddings_are_left_as_they_are_where_asked(
     frozen, victim, tokenizer, task, monkeypatch
