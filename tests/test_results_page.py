@@ -98,6 +98,31 @@ def test_the_ledger_counts_or_names_every_cell_on_real_data():
         assert (record in counted) != (rate in outside)
 
 
+def test_means_over_different_cells_come_with_a_warning(monkeypatch):
+    both = [defended(0, 0.1, 0.1), defended(1, 0.1, 0.1)]
+    found = {"default": both[:1], "cycles": both, "paper": both}
+    monkeypatch.setattr(ledger_page, "cells", found.get)
+    assert ledger_page.unequal().startswith("`default` has been measured on 1 of the 2 cells")
+    assert "`cycles`" not in ledger_page.unequal()
+    monkeypatch.setattr(ledger_page, "cells", lambda preset: both)
+    assert ledger_page.unequal() == ""
+
+
+def test_what_stands_behind_the_means_is_what_the_ledger_says():
+    found = ledger_page.cells("default")
+    most, least = (f(found, key=ledger_page.above_floor)["cell"]["attack"] for f in (max, min))
+    assert (most, least) == ("llm", "addsent")
+    for preset in ("default", "cycles"):
+        losses = [ledger_page.loss(r) for r in ledger_page.cells(preset)]
+        assert sum(lost < 0 for lost in losses) > 0.6 * len(losses)
+    (style,) = (
+        r
+        for r in found
+        if (r["cell"]["dataset"], r["cell"]["attack"]) == ("agnews_lower", "stylebkd")
+    )
+    assert style["mapping_auroc"] < 0.65 < 0.95 < style["detection"]["auroc"]
+
+
 def test_normalised_text_is_named_and_not_counted_twice():
     cell = defended(0, 0.1, 0.1)["cell"]
     assert ledger_page.counts(cell)

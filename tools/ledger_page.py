@@ -28,13 +28,14 @@ INTRODUCTION = """\
 
 What was claimed or asked for, what we measured, the difference, and why. Every measured number is
 computed from the files in `results/`; the page [Results](results.md) has them cell by cell, with
-commands. A cell is one data set, one attack and one seed. `cycles`, which was the default before, and
-`paper` are judged on the same victims; those of `default` were trained later, with the same settings.
+commands. A cell is one data set, one attack and one seed. `cycles`, which was the default before,
+and `paper` are judged on the same victims; those of `default` were trained later, with the same
+settings.
 
 **Which cells count.** All cells on SST-2, OLID and AG News in which one training row in five is
 poisoned: the attacks of the published grid, and mixed insertions, whose victim obeys four words and
 a sentence. Cells with less poison are not in the means: the published grid has one rate, and of
-lower ones few were run. There the defence fails, or does half of its work:
+lower ones few were run. How `default` ended there:
 
 """
 CLAIM = f"""\
@@ -56,8 +57,8 @@ inserted sentences, it removes more than an honest model does, and the target cl
 of an unbounded loss drive that home; [chapter 8](../notebooks/08_removed_or_inverted.ipynb) shows
 the mechanism and, in its last figure, all victims. Elsewhere it leaves residue and falls short of
 the claim: many of its 32 repair rows are honest, as the line on precision below says, and the
-poisoned ones are few. Our default stops where flagged rows are treated as their content supports.
-It does not aim at more than the honest model removes, and on victims as small as these the honest
+poisoned ones are few. Ours stop where flagged rows are treated as their content supports. They do
+not aim at more than the honest model removes, and on victims as small as these the honest
 model is far from the claim: it errs by itself. What is left between *removed* and *honest model* is
 residue.
 
@@ -77,26 +78,24 @@ measured.
 WHY_ASKED = """\
 **What stands behind the means.** Single cells miss the floor in both directions. Above it stands
 what the repair left; below it, where the target class is below its ceiling too, a mild inversion.
-The hardest attacks are the rewritings by a language model and in the style of an old Bible. The
-first leaves most residue: its victims lose much of their clean accuracy to it, its poisoned rows
-are fluent and have little in common, and detection is at its weakest there. Two insertions stand
-beside it. Where words and a sentence are mixed, the rule ends the repair when held-out flagged rows
-*as a whole* are treated nearly as their content supports, and one of the words still works ([When
-it fails](../notebooks/10_when_it_fails.ipynb)). After a sentence in OLID held-out flagged rows
-reach a plateau above what their content supports, and why is not known. The style comes closest to
-inversion: a style is in every word of a flagged row, the content of nearly all of them supports
-"not the target", and only the spans in transplants say otherwise ([chapter
-9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart). On AG News the mapping student
-hardly ranks the style at all (the column "AUROC of mapping alone" on the page
-[Results](results.md)), and content and wording decide without it. Clean accuracy *rises* in most
-cells, because the victims were harmed by the poison and the trust batches win some of that back.
-What these cells do not show is a low poison rate: with rate 0.01 the victim obeys weakly, the
-verdict is "no evidence" and the model keeps its backdoor; see [When it
-fails](../notebooks/10_when_it_fails.ipynb) and the page [Results](results.md). The preset
-`presumed-clean`, which is to become the default, noticed rare words and a sentence at that rate, on
-one seed; a rewriting was not tried: see [The comparison](comparison.md).
+The rewriting by a language model leaves most residue, with `default` as with most others: its
+victims lose much of their clean accuracy to it, its poisoned rows are fluent and have little in
+common, and detection is at its weakest there. Furthest below the floor `default` ends after the
+inserted sentence, which is the same in all flagged rows. With `cycles` two insertions stand beside
+the rewriting. Where words and a sentence are mixed, its rule ends the repair when held-out flagged
+rows *as a whole* are treated nearly as their content supports, and one of the words still works
+([When it fails](../notebooks/10_when_it_fails.ipynb)). After a sentence in OLID held-out flagged
+rows reach a plateau above what their content supports, and why is not known. The style of an old
+Bible comes closest to inversion there: a style is in every word of a flagged row, the content of
+nearly all of them supports "not the target", and only the spans in transplants say otherwise
+([chapter 9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart); presumed clean rows,
+which `default` takes along, say it too. On AG News the mapping student hardly ranks the style at
+all (the column "AUROC of mapping alone" on the page [Results](results.md)), and content and wording
+decide without it. Clean accuracy *rises* in most cells, because the victims were harmed by the
+poison and clean rows win some of that back. What these cells do not show is a low poison rate: see
+the list at the top, and [The comparison](comparison.md).
 
-**How the default came about.** It was chosen on training rows that the attack left alone and then
+**How `cycles` came about.** It was chosen on training rows that the attack left alone and then
 triggered, or on training rows outside the pool, never on test rows. Most of it was chosen on two
 cells (SST-2 and OLID under SynBkd, seed 0). Seven changes were made after earlier versions of it
 had been measured on test rows of some cells, so those measurements are the reason why they were
@@ -123,10 +122,24 @@ made:
    threshold is therefore half of the first and was not tuned, but what other values would bring had
    been looked at on two cells.
 
-All poisoned cells of this page were run again after the last of these changes, with nothing changed
-in the defence in between; those on AG News once more, victims included, because they had been
-trained at 64 tokens and defended at 128. Only the five honest models are older; what is done to
-them has not changed, because changes 6 and 7 come after the verdict.
+All poisoned cells of `cycles` and `paper` were run again after the last of these changes, with
+nothing changed in the defence in between; those on AG News once more, victims included, because
+they had been trained at 64 tokens and defended at 128.
+
+**How the default came about.** Its settings were chosen by what a defender sees ([The
+comparison](comparison.md) says how), and these changes, too, were made after earlier versions had
+been measured on test rows:
+
+1. The null counts all trusted rows, words are associated with labels, and presumed clean rows are
+   taken along, because `cycles` had flagged too many clean rows, had noticed nobody at low rates
+   and had been beaten by drop-and-retrain.
+2. A second pass, after a rewriting on SST-2 had ended above its limit.
+3. Suspected trigger words in presumed clean rows, after SST-2 BadNets, seed 1, had been turned
+   round.
+
+Which earlier versions were measured on which cells is in the history of `results/`; the nine cells
+of the comparison were, several times. The other cells of `default` were measured once, with the
+present version, SST-2 BadNets, seed 1, excepted.
 """
 
 
@@ -279,7 +292,19 @@ def claim() -> str:
                 found = [share(r["defended"], key, str(r["task"]["target"])) for r in records]
                 row.append(cell_text(found))
             rows.append(row)
-    return CLAIM + table(header, rows) + "\n" + corners() + WHY_CLAIM
+    return CLAIM + table(header, rows) + "\n" + unequal() + corners() + WHY_CLAIM
+
+
+def unequal() -> str:
+    """A warning where presets were not measured on the same cells."""
+    measured = {preset: {name(r) for r in cells(preset)} for preset in PRESETS}
+    every = set.union(*measured.values())
+    return "".join(
+        f"`{preset}` has been measured on {len(found)} of the {len(every)} cells: its means are "
+        "not over the same ones as those beside them. "
+        for preset, found in measured.items()
+        if found != every
+    )
 
 
 def corners() -> str:

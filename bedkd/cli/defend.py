@@ -53,7 +53,7 @@ from bedkd.training.fine_tune import TrainingConfig, default_lr, fine_tune
 ModelFolder = Annotated[str, typer.Option(help="Checkpoint folder (or hub id) of a classifier.")]
 Trusted = Annotated[Path, typer.Option(help="Clean rows with true labels, of any kind of file.")]
 Untrusted = Annotated[Path, typer.Option(help="The training set that may be poisoned, likewise.")]
-Config = Annotated[str, typer.Option(help="Preset: default, paper or quick.")]
+Config = Annotated[str, typer.Option(help="Preset: default, cycles, paper or quick.")]
 DetectorName = Annotated[
     str | None,
     typer.Option("--detector", help=f"In place of the preset's: {', '.join(DETECTORS)}."),
