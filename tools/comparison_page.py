@@ -59,23 +59,20 @@ although it fell. `nad`, `fineprune` and `headprune` had no learning rate as hig
 `finetune` ended with. Our default was chosen among six settings of its loss, learning rate and
 passes in the same way, by flagged rows that it had not used, but on SST-2 with BadNets, seed 0:
 that cell is in the tables below and speaks for it more than the others do. It makes a second pass
-where those rows still get their given label too often after the first, goes over few flagged rows
-several times, and plants suspected trigger words in half of its presumed clean rows; the next two
-tables say why. `retrain` has the settings of the victim's own training, `continue` one pass with
-half its learning rate. Thresholds of rival detectors are set at one false positive rate on trusted
-rows, 5 %, but for `cube`, which has a rule of its own; a verdict needs a p-value of at most 0.01
-and 16 flagged rows. Detectors have the settings of their papers or our first guess, and were not
-tuned.
+where those rows still get their given label too often after the first, and in half of its presumed
+clean rows suspected trigger words are planted; the next two tables say why. `retrain` has the
+settings of the victim's own training, `continue` one pass with half its learning rate. Thresholds
+of rival detectors are set at one false positive rate on trusted rows, 5 %, but for `cube`, which
+has a rule of its own; a verdict needs a p-value of at most 0.01 and 16 flagged rows. Detectors have
+the settings of their papers or our first guess, and were not tuned.
 
 """
 PASSED = """\
-How often flagged rows that our default never trained on get their given label, %, after each of two
-passes that nothing stopped, and how often their content supports it (*expected*). A pass goes over
-few flagged rows as often as they fit into the presumed clean ones: where each came *once*, the
-second pass was needed and did not bring them down; where they are *repeated*, one pass comes near.
-No test row was read (`benchmarks/passes.py`), but test rows had shown that much was left of SST-2
-LLM rewrite, seed 1, before they were repeated; all three cells speak for the choice more than
-others do.
+How often flagged rows that our default never trained on get their given label, %, after each
+of three passes that nothing stopped, and how often their content supports it (*expected*). The
+second pass brings them down on both cells, a third on one of them only, at the same price. No test
+row was read (`benchmarks/passes.py`); but both cells are in the tables below, and speak for the
+choice more than others do, too.
 
 """
 PLANTED_IN = """\
@@ -84,9 +81,9 @@ backdoor round, mildly, and a defender can see that: trusted rows of the target 
 the suspected trigger words are put in front of them (*kept*, in brackets without the words; %). So
 one to four of these words are put into half of the presumed clean rows, whose labels stay. Then
 most rows keep the label, and flagged rows come near to what their content supports (*given*, in
-brackets *expected*) after insertions; after the rewriting they did not, few flagged rows not yet
-being repeated then. No test row was read (`benchmarks/planted.py`), but it was tried because some
-had been: those of SST-2 BadNets, seed 1, had shown the turn.
+brackets *expected*) after insertions; after the rewriting they still do not. No test row was read
+(`benchmarks/planted.py`), but it was tried because some had been: those of SST-2 BadNets, seed 1,
+had shown the turn.
 
 """
 NOTHING = """\
@@ -147,12 +144,11 @@ def passes(record: dict) -> str:
     """What each pass of our default brought, cell by cell."""
     lines = []
     for cell in record["cells"].values():
-        rates = [cell["once"][0]["expected_rate"]]
-        rates += [past["flagged_given_label"] for past in (*cell["once"], *cell["repeated"])]
+        rates = [cell["passes"][0]["expected_rate"]]
+        rates += [past["flagged_given_label"] for past in cell["passes"]]
         shares = (f"{100 * rate:.1f}" for rate in rates)
-        where = f"{NAMES[cell['attack']]}, seed {cell['seed']}"
-        lines.append([where, str(cell["held_out_rows"]), *shares])
-    header = ["SST-2", "rows", "expected", "once: one pass", "two", "repeated: one pass", "two"]
+        lines.append([NAMES[cell["attack"]], str(cell["held_out_rows"]), *shares])
+    header = ["SST-2", "rows", "expected", "one pass", "two", "three"]
     return PASSED + table(header, lines) + "\n"
 
 

@@ -136,12 +136,10 @@ been measured on test rows:
 2. A second pass, after a rewriting on SST-2 had ended above its limit.
 3. Suspected trigger words in presumed clean rows, after SST-2 BadNets, seed 1, had been turned
    round.
-4. Few flagged rows are gone over several times in a pass, after much had been left of SST-2 LLM
-   rewrite, seed 1. Cells in which rows come once in a pass, after rare words and sentences at the
-   usual rate, were not run again for it.
 
 Which earlier versions were measured on which cells is in the history of `results/`; the nine cells
-of the comparison were, several times.
+of the comparison were, several times. The other cells of `default` were measured once, with the
+present version, SST-2 BadNets, seed 1, excepted.
 """
 
 

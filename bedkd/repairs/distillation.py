@@ -65,8 +65,7 @@ class AdversarialDistillation:
         batch_size: rows in a batch.
         schedule: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
             ``interleave`` spreads the other batches between trust batches; ``shuffle`` is one pass
-            over trusted, presumed clean and flagged rows and over transplants, in random order;
-            over few flagged rows several times.
+            over trusted, presumed clean and flagged rows and over transplants, in random order.
         punish: ``unbounded`` minimises −L (the paper), ``bounded`` minimises −log(1 − p(given
             label)) where p > ``target_probability``, ``relabel`` teaches soft labels (see
             :mod:`bedkd.repairs.soft_labels`), ``none`` does not punish.
