@@ -16,8 +16,6 @@ from bedkd.training.objectives import cross_entropy
 
 # So many suspected trigger words at most are planted in one row.
 MOST_PLANTED = 4
-# A shuffled cycle goes over flagged rows so often at most: dozens of rows say no more than that.
-MOST_REPEATED = 10
 
 
 def transplant(
@@ -108,7 +106,7 @@ class Schedule:
             ``interleave`` spreads the other steps between trust steps; ``shuffle`` goes over all
             rows and over one draw of transplants, in random order, and over flagged rows as often
             as they fit best into the number of presumed clean ones, or without these of trusted
-            ones, but one to ten times.
+            ones, at least once.
         punish_every: trust steps between two punish steps.
         transplant_every: trust steps between two transplant steps.
         batch_size: rows a batch.
@@ -147,7 +145,7 @@ class Schedule:
     def _repeats(self) -> int:
         """How often a shuffled cycle goes over the flagged rows."""
         clean = sum(self._presumed) or len(self.trusted)
-        return min(max(round(clean / max(len(self.flagged), 1)), 1), MOST_REPEATED)
+        return max(round(clean / max(len(self.flagged), 1)), 1)
 
     @property
     def _presumed(self) -> tuple[int, int]:
