@@ -96,9 +96,9 @@ def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
         )
         batches = math.ceil(tune / repair.batch_size) * (1 + extra) * repair.oversample
         if repair.schedule == "shuffle":  # one pass over everything, as many transplants as tune
-            clean = min(repair.presumed_clean, rows // 2)
-            # Few flagged rows are gone over until they are as many as the presumed clean ones.
-            passed = 2 * tune + clean + max(min(repair.max_suspects, rows), clean)
+            passed = (
+                2 * tune + min(repair.presumed_clean, rows // 2) + min(repair.max_suspects, rows)
+            )
             batches = math.ceil(passed / repair.batch_size)
         cycle = batches * step
         cycle += (held_out + repair.max_suspects / 4) * ask

@@ -105,8 +105,7 @@ class Schedule:
         order: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
             ``interleave`` spreads the other steps between trust steps; ``shuffle`` goes over all
             rows and over one draw of transplants, in random order, and over flagged rows as often
-            as they fit best into the number of presumed clean ones, or without these of trusted
-            ones, at least once.
+            as they fit into the number of trusted rows, at least once.
         punish_every: trust steps between two punish steps.
         transplant_every: trust steps between two transplant steps.
         batch_size: rows a batch.
@@ -135,8 +134,11 @@ class Schedule:
         if self.order == "alternate":
             return trust + punish
         if self.order == "shuffle":
-            hosts = len(self.transplants.hosts) if self.transplant else 0
-            others = [hosts, *self._presumed]
+            others = [
+                len(self.transplants.hosts) if self.transplant else 0,
+                len(self.presumed or ()),
+                len(self.planted.hosts) if self.planted else 0,
+            ]
             return trust + punish + sum(math.ceil(rows / self.batch_size) for rows in others)
         extra = trust // self.punish_every if self.punish else 0
         return trust + extra + (trust // self.transplant_every if self.transplant else 0)
@@ -144,13 +146,7 @@ class Schedule:
     @property
     def _repeats(self) -> int:
         """How often a shuffled cycle goes over the flagged rows."""
-        clean = sum(self._presumed) or len(self.trusted)
-        return max(round(clean / max(len(self.flagged), 1)), 1)
-
-    @property
-    def _presumed(self) -> tuple[int, int]:
-        """Number of presumed clean rows as they are, and of those with words planted in them."""
-        return len(self.presumed or ()), len(self.planted.hosts) if self.planted else 0
+        return max(len(self.trusted) // max(len(self.flagged), 1), 1)
 
     def cycle(self, rng: np.random.Generator) -> Iterator[tuple[str, Step]]:
         """One cycle: the kind of each step, and the step."""
