@@ -60,7 +60,7 @@ although it fell. `nad`, `fineprune` and `headprune` had no learning rate as hig
 passes in the same way, by flagged rows that it had not used, but on SST-2 with BadNets, seed 0:
 that cell is in the tables below and speaks for it more than the others do. It makes a second pass
 where those rows still get their given label too often after the first, and in half of its presumed
-clean rows suspected trigger words are planted; the next two tables say why. `retrain` has the
+clean rows suspected trigger words are planted; the next tables say why. `retrain` has the
 settings of the victim's own training, `continue` one pass with half its learning rate. Thresholds
 of rival detectors are set at one false positive rate on trusted rows, 5 %, but for `cube`, which
 has a rule of its own; a verdict needs a p-value of at most 0.01 and 16 flagged rows. Detectors have
@@ -84,6 +84,15 @@ most rows keep the label, and flagged rows come near to what their content suppo
 brackets *expected*) after insertions; after the rewriting they still do not. No test row was read
 (`benchmarks/planted.py`), but it was tried because some had been: those of SST-2 BadNets, seed 1,
 had shown the turn.
+
+"""
+REPEATED = """\
+After rewritings few rows are flagged, and in a pass they are few among all the clean ones. Going
+over them as often as they fit into the presumed clean rows was tried: by flagged rows that it had
+not used one pass then does what two do, and test rows show what that costs. The residue of the
+rewriting by a language model is gone, but after SynBkd and StyleBkd the target class pays (*below
+its ceiling*): flagged rows alone cannot show that. So each comes once, and SST-2 LLM rewrite, seed
+1, keeps its residue. Since both were seen on test rows, the choice between them is one of taste.
 
 """
 NOTHING = """\
@@ -165,6 +174,25 @@ def planted(record: dict) -> str:
         lines.append([where, share, str(run["passes"]), kept, given, right, seconds])
     header = ["cell", "with words", "passes", "kept", "given", "held-out accuracy", "CPU s"]
     return PLANTED_IN + table(header, lines) + "\n"
+
+
+def repeated() -> str:
+    """What becomes of cells when flagged rows come several times in a pass, beside once."""
+    once = {cell_name(r): r for r in load("defended-default", FOLDER.parent)}
+    lines = []
+    for record in load("defended-repeated", FOLDER):
+        line = [cell_name(record)]
+        for run in (once[cell_name(record)], record):
+            after, label = run["defended"], str(run["task"]["target"])
+            asr = share(after, "asr") - share(after, "asr_floor")
+            below = share(after, "racc_ceiling_by_class", label)
+            below -= share(after, "racc_by_class", label)
+            passes = len(run["report"]["repair_history"])
+            line += [f"{100 * asr:.1f}", f"{100 * below:.1f}", str(passes)]
+        lines.append(line)
+    header = ["cell", "once: ASR above floor", "target class below ceiling", "passes"]
+    header += ["repeated: ASR", "target class", "passes"]
+    return REPEATED + table(header, lines) + "\n"
 
 
 def cell_name(record: dict) -> str:
@@ -385,7 +413,7 @@ def detectors() -> str:
 
 def page() -> str:
     """The whole page as Markdown."""
-    tried = passes(read_json(PASSES)) + planted(read_json(PLANTED))
+    tried = passes(read_json(PASSES)) + planted(read_json(PLANTED)) + repeated()
     parts = (INTRODUCTION, PROTOCOL, tried, repairs(), few_rows(), detectors())
     return "".join(parts).rstrip("\n") + "\n"
 

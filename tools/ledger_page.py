@@ -80,8 +80,10 @@ WHY_ASKED = """\
 what the repair left; below it, where the target class is below its ceiling too, a mild inversion.
 The rewriting by a language model leaves most residue, with `default` as with most others: its
 victims lose much of their clean accuracy to it, its poisoned rows are fluent and have little in
-common, and detection is at its weakest there. Furthest below the floor `default` ends after the
-inserted sentence, which is the same in all flagged rows. With `cycles` two insertions stand beside
+common, and detection is at its weakest there; with one seed of it `default` leaves more than
+`cycles` does, because two passes are too few ([The comparison](comparison.md) says what more would
+cost). Furthest below the floor `default` ends after the inserted sentence, which is the same in all
+flagged rows. With `cycles` two insertions stand beside
 the rewriting. Where words and a sentence are mixed, its rule ends the repair when held-out flagged
 rows *as a whole* are treated nearly as their content supports, and one of the words still works
 ([When it fails](../notebooks/10_when_it_fails.ipynb)). After a sentence in OLID held-out flagged
@@ -136,6 +138,7 @@ been measured on test rows:
 2. A second pass, after a rewriting on SST-2 had ended above its limit.
 3. Suspected trigger words in presumed clean rows, after SST-2 BadNets, seed 1, had been turned
    round.
+4. One that was taken back: flagged rows several times in a pass, after SST-2 LLM rewrite, seed 1.
 
 Which earlier versions were measured on which cells is in the history of `results/`; the nine cells
 of the comparison were, several times. The other cells of `default` were measured once, with the
