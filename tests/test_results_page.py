@@ -112,6 +112,12 @@ def test_what_stands_behind_the_means_is_what_the_ledger_says():
     found = ledger_page.cells("default")
     most, least = (f(found, key=ledger_page.above_floor)["cell"]["attack"] for f in (max, min))
     assert (most, least) == ("llm", "addsent")
+    both = [
+        {ledger_page.name(r): ledger_page.above_floor(r) for r in ledger_page.cells(preset)}
+        for preset in ("default", "cycles")
+    ]
+    worse = [name for name in both[0] if both[0][name] > max(both[1][name], ledger_page.FAR)]
+    assert worse == ["SST-2 LLM rewrite (BGM-like), seed 1"]
     for preset in ("default", "cycles"):
         losses = [ledger_page.loss(r) for r in ledger_page.cells(preset)]
         assert sum(lost < 0 for lost in losses) > 0.6 * len(losses)
@@ -251,6 +257,19 @@ def test_words_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():
         assert lost(name, 0.0) > 0.09 > 0.07 > lost(name, 0.5)
         assert abs(above(name, 0.5)) < 0.06
     assert all(above(name, 0.5) > 0.05 for name in cells - insertions)
+
+
+def test_flagged_rows_that_come_again_and_again_do_what_the_comparison_says():
+    table = comparison_page.repeated().splitlines()
+    rows = [[entry.strip() for entry in line.split("|")[1:-1]] for line in table if "seed" in line]
+    found = {row[0]: [float(entry) for entry in row[1:]] for row in rows if "," in row[0]}
+    llm, style, synbkd = (
+        found[f"SST-2, {name}"]
+        for name in ("LLM rewrite (BGM-like), seed 1", "StyleBkd, seed 0", "SynBkd, seed 0")
+    )
+    assert llm[0] > 10 > 5 > llm[3]
+    for cell in (style, synbkd):
+        assert cell[1] < 5 < 8 < cell[4]
 
 
 def test_what_a_default_misses_comes_first():

@@ -60,11 +60,11 @@ although it fell. `nad`, `fineprune` and `headprune` had no learning rate as hig
 passes in the same way, by flagged rows that it had not used, but on SST-2 with BadNets, seed 0:
 that cell is in the tables below and speaks for it more than the others do. It makes a second pass
 where those rows still get their given label too often after the first, and in half of its presumed
-clean rows suspected trigger words are planted; the next tables say why. `retrain` has the
-settings of the victim's own training, `continue` one pass with half its learning rate. Thresholds
-of rival detectors are set at one false positive rate on trusted rows, 5 %, but for `cube`, which
-has a rule of its own; a verdict needs a p-value of at most 0.01 and 16 flagged rows. Detectors have
-the settings of their papers or our first guess, and were not tuned.
+clean rows suspected trigger words are planted; the next tables say why. `retrain` has the settings
+of the victim's own training, `continue` one pass with half its learning rate. Thresholds of rival
+detectors are set at one false positive rate on trusted rows, 5 %, but for `cube`, which has a rule
+of its own; a verdict needs a p-value of at most 0.01 and 16 flagged rows. Detectors have the
+settings of their papers or our first guess, and were not tuned.
 
 """
 PASSED = """\
@@ -88,11 +88,11 @@ had shown the turn.
 """
 REPEATED = """\
 After rewritings few rows are flagged, and in a pass they are few among all the clean ones. Going
-over them as often as they fit into the presumed clean rows was tried: by flagged rows that it had
-not used one pass then does what two do, and test rows show what that costs. The residue of the
-rewriting by a language model is gone, but after SynBkd and StyleBkd the target class pays (*below
-its ceiling*): flagged rows alone cannot show that. So each comes once, and SST-2 LLM rewrite, seed
-1, keeps its residue. Since both were seen on test rows, the choice between them is one of taste.
+over them as often as they fit into the presumed clean rows was tried, and test rows show what that
+does. The residue of the rewriting by a language model is gone, but after SynBkd and StyleBkd the
+target class pays (*below its ceiling*), which flagged rows alone cannot show. So each comes once,
+and SST-2 LLM rewrite, seed 1, keeps its residue. This choice, unlike the others, has looked at test
+rows.
 
 """
 NOTHING = """\
