@@ -261,7 +261,9 @@ def test_words_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():
 
 def test_flagged_rows_that_come_again_and_again_do_what_the_comparison_says():
     table = comparison_page.repeated().splitlines()
-    rows = [[entry.strip() for entry in line.split("|")[1:-1]] for line in table if "seed" in line]
+    rows = [
+        [entry.strip() for entry in line.split("|")[1:-1]] for line in table if line[0:1] == "|"
+    ]
     found = {row[0]: [float(entry) for entry in row[1:]] for row in rows if "," in row[0]}
     llm, style, synbkd = (
         found[f"SST-2, {name}"]
