@@ -1,4 +1,5 @@
-"""The default detector at its real thresholds: a victim, an honest model, imbalanced rows."""
+"""The detector of the preset ``cycles`` at its real thresholds: a victim, an honest model,
+imbalanced rows. Its rule is the one that can be written out by hand."""
 
 from dataclasses import replace
 
@@ -7,11 +8,12 @@ import pytest
 from datasets import DatasetDict, concatenate_datasets
 
 from bedkd import Case, Parts, attacks
-from bedkd.detectors import BeDKDDetector, DirectionalMapping
+from bedkd.detectors import DirectionalMapping
+from bedkd.presets import cycles
 from bedkd.training.fine_tune import fine_tune
 
-# As the class has it, but for a learning rate and a number of epochs for toy models.
-DETECTOR = BeDKDDetector(DirectionalMapping(epochs=6, lr=3e-3), content=None)
+# A learning rate and a number of epochs for toy models, of whose words the encoder knows nothing.
+DETECTOR = replace(cycles().detector, mapping=DirectionalMapping(epochs=6, lr=3e-3), content=None)
 PARTS = Parts(flip=20, tune=40, held_out=30)
 
 
