@@ -14,14 +14,14 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from transformers.utils import logging
 
-from bedkd import Case, Parts, data, models, report
+from bedkd import Case, Parts, data, models, presets, report
 from bedkd.detectors import DirectionalMapping, Given
 from bedkd.files import write_json
-from bedkd.repairs import AdversarialDistillation
 
 CASES = [(layers, lora) for layers in (8, 30) for lora in (16, None)]
 
@@ -47,7 +47,7 @@ def measure(layers: int, lora: int | None) -> dict:
     DirectionalMapping(epochs=2, batch_size=4).fit(case)
     mapped = resident("VmHWM")
     found = Given(tuple(range(96))).detect(case)
-    AdversarialDistillation(cycles=5, batch_size=4).repair(case, found)
+    replace(presets.cycles().repair, cycles=5, batch_size=4).repair(case, found)
     return {
         "layers": layers,
         "lora": lora,

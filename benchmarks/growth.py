@@ -155,7 +155,8 @@ def resumed(folder: Path) -> dict:
 
 
 def purified(folder: Path) -> dict:
-    """All of `bedkd purify` over 100,000 rows, a tenth poisoned, of which the victim saw 8,000."""
+    """All of `bedkd purify`, preset ``cycles``, over 100,000 rows, a tenth poisoned, of which the
+    victim saw 8,000."""
     splits = data.load("reviews", train=DISTINCT, dev=TRUSTED, test=1_000)
     task = attacks.build_task(splits, attacks.BadNets(), rate=0.1, target=1, seed=SEED)
     model, tokenizer = models.load_backbone("minilm", num_labels=2, layers=1, seed=SEED)
@@ -168,7 +169,7 @@ def purified(folder: Path) -> dict:
     )
     made = prepare(folder, model, tokenizer, task.train.select_columns(["text", "label"]))
     line = [sys.executable, "-m", "bedkd", "purify", *made, "--output", str(folder / "purified")]
-    costs = watched([*line, "--max-length", "64", "--quiet"])
+    costs = watched([*line, "--config", "cycles", "--max-length", "64", "--quiet"])
     said = read_json(folder / "purified" / "report.json")
     with open(folder / "purified" / "suspects.csv", encoding="utf-8", newline="") as file:
         flagged = [int(row["row"]) for row in csv.DictReader(file) if row["flagged"] == "1"]
