@@ -10,7 +10,10 @@ import results_page
 import status_page
 from chapters import ROOT
 
+from bedkd.experiments.records import same
 from bedkd.files import read_json
+from bedkd.presets import PRESETS
+from bedkd.purify import settings as purify_settings
 
 FILES = [
     p
@@ -96,6 +99,13 @@ def test_the_ledger_counts_or_names_every_cell_on_real_data():
     for record in records:
         rate = f"{ledger_page.name(record)} with rate {record['cell']['rate']:g}"
         assert (record in counted) != (rate in outside)
+
+
+@pytest.mark.parametrize("preset", ["default", "cycles", "paper"])
+def test_stored_cells_were_measured_with_the_settings_that_the_preset_has(preset):
+    wanted = purify_settings(*PRESETS[preset]())
+    for record in results_page.load(f"defended-{preset}"):
+        assert same(record["report"]["settings"], wanted), ledger_page.name(record)
 
 
 def test_means_over_different_cells_come_with_a_warning(monkeypatch):

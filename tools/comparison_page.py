@@ -137,8 +137,8 @@ Where one training row in a hundred is poisoned, no line through scores of singl
 `cycles` found neither of two such attacks ([When it fails](../notebooks/10_when_it_fails.ipynb)).
 Our default asks for an *association* there: words that go with a label more often than the
 content of their rows explains, confirmed by what they do to other texts. All methods below share
-its flagged rows; the files are in `results/few-rows/`. Insertions alone were measured, with one
-seed.
+its flagged rows; the files of the others are in `results/few-rows/`. Insertions alone were
+compared, with one seed.
 
 """
 HONEST = """\

@@ -21,6 +21,7 @@ LATER = {
     "planted": 0.0,
     "decay": False,
     "null": "correct",
+    "association": None,
     "frozen_embeddings": False,
 }
 
