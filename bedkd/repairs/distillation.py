@@ -82,6 +82,8 @@ class AdversarialDistillation:
         decay: in every cycle let the learning rate rise over the first tenth of the steps and then
             fall to 0; one cycle is then enough for the stopping rule, and of several the student
             keeps the weights of the one that came nearest to the rate expected.
+        later_share: with ``shuffle``, share of the clean rows, above 0 to 1, that cycles after the
+            first go over. Less takes less time and weighs the flagged rows more.
         frozen_embeddings: leave the token embeddings as they are, which saves time and memory in a
             small model, most of whose weights they are. What was written into those of trigger
             words stays.
@@ -119,6 +121,7 @@ class AdversarialDistillation:
     presumed_clean: int = 1500
     planted: float = 0.5
     decay: bool = True
+    later_share: float = 0.5
     frozen_embeddings: bool = False
     stop_margin: float | None = 0.05
     patience: int | None = 4
@@ -141,6 +144,8 @@ class AdversarialDistillation:
             )
         if not 0 <= self.planted <= 1:
             raise InputError(f"planted={self.planted}: give 0 to 1")
+        if not 0 < self.later_share <= 1:
+            raise InputError(f"later_share={self.later_share}: give more than 0, at most 1")
 
     def choose(self, detection: Detection, seed: int) -> np.ndarray:
         """Indices of the rows to work with, most suspicious first, (≤ max_suspects,): flagged ones,
@@ -187,9 +192,10 @@ class AdversarialDistillation:
             stopping.load_state_dict(saved["stopping"])
             rng.bit_generator.state, history = saved["rng"], saved["history"]
         while not stopping.reason and len(history) < self.cycles:
+            share = self.later_share if history else 1.0
+            kinds, batches = zip(*work.schedule.cycle(rng, share), strict=True)
             if self.decay and history:
-                trainer.restart(steps)
-            kinds, batches = zip(*work.schedule.cycle(rng), strict=True)
+                trainer.restart(len(batches))
             losses = trainer.train(batches)
             record = work.record(student, kinds, losses) | trainer.notes
             record |= run.callback(student) if run.callback else {}

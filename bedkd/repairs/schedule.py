@@ -104,8 +104,8 @@ class Schedule:
         passes: how often a cycle goes over the trusted rows.
         order: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
             ``interleave`` spreads the other steps between trust steps; ``shuffle`` goes over all
-            rows and over one draw of transplants, in random order, and over flagged rows as often
-            as they fit into the number of trusted rows, at least once.
+            rows in random order, half of the trusted ones as transplants, and over flagged rows as
+            often as they fit into the number of trusted rows, at least once.
         punish_every: trust steps between two punish steps.
         transplant_every: trust steps between two transplant steps.
         batch_size: rows a batch.
@@ -127,19 +127,21 @@ class Schedule:
 
     @property
     def steps_per_cycle(self) -> int:
-        """Number of steps of a cycle."""
-        trust = self.passes * math.ceil(len(self.trusted) / self.batch_size)
-        punish = math.ceil(len(self.flagged) / self.batch_size) if self.punish else 0
-        punish *= self._repeats if self.order == "shuffle" else 1
+        """Number of steps of a whole cycle."""
+
+        def batches(rows: int) -> int:
+            return math.ceil(rows / self.batch_size)
+
+        trust = self.passes * batches(len(self.trusted))
+        punish = batches(len(self.flagged)) if self.punish else 0
         if self.order == "alternate":
             return trust + punish
         if self.order == "shuffle":
-            others = [
-                len(self.transplants.hosts) if self.transplant else 0,
-                len(self.presumed or ()),
-                len(self.planted.hosts) if self.planted else 0,
-            ]
-            return trust + punish + sum(math.ceil(rows / self.batch_size) for rows in others)
+            hosts = len(self.trusted) // 2 if self.transplant else 0
+            trust = self.passes * (batches(len(self.trusted) - hosts) + batches(hosts))
+            planted = len(self.planted.hosts) if self.planted else 0
+            clean = trust + batches(len(self.presumed or ())) + batches(planted)
+            return clean + self._repeats * punish
         extra = trust // self.punish_every if self.punish else 0
         return trust + extra + (trust // self.transplant_every if self.transplant else 0)
 
@@ -148,8 +150,12 @@ class Schedule:
         """How often a shuffled cycle goes over the flagged rows."""
         return max(len(self.trusted) // max(len(self.flagged), 1), 1)
 
-    def cycle(self, rng: np.random.Generator) -> Iterator[tuple[str, Step]]:
-        """One cycle: the kind of each step, and the step."""
+    def cycle(self, rng: np.random.Generator, share: float = 1.0) -> Iterator[tuple[str, Step]]:
+        """One cycle: the kind of each step, and the step. With ``shuffle``, ``share`` is that of
+        the clean rows which the cycle goes over; flagged rows come whole."""
+        if self.order == "shuffle":
+            yield from self._shuffled(rng, share)
+            return
         size = self.batch_size
         trust = (
             ("trust", (self.trust, self.trusted, batch))
@@ -162,9 +168,6 @@ class Schedule:
                 yield "punish", (self.punish, self.flagged, batch)
             return
         mixed = self.transplants.draw(rng) if self.transplant else None
-        if self.order == "shuffle":
-            yield from self._shuffled(list(trust), mixed, rng)
-            return
         transplanting = _endless(lambda: mixed.epoch(size, rng))
         punishing = _endless(lambda: self.flagged.epoch(size, rng))
         for number, step in enumerate(trust, start=1):
@@ -174,21 +177,29 @@ class Schedule:
             if self.punish and number % self.punish_every == 0:
                 yield "punish", (self.punish, self.flagged, next(punishing))
 
-    def _shuffled(
-        self, steps: list[tuple[str, Step]], mixed: EncodedTexts | None, rng: np.random.Generator
-    ) -> Iterator[tuple[str, Step]]:
-        """The trust steps and one pass over everything else, in random order."""
-        planted = self.planted.draw(rng) if self.planted else None
-        others = [
-            ("punish", self.punish, self.flagged if self.punish else None, self._repeats),
-            ("presumed", cross_entropy, self.presumed, 1),
-            ("planted", cross_entropy, planted, 1),
-            ("transplant", self.transplant, mixed, 1),
-        ]
-        for kind, objective, rows, times in others:
-            for _ in range(times if rows is not None else 0):
-                batches = rows.epoch(self.batch_size, rng)
-                steps += [(kind, (objective, rows, batch)) for batch in batches]
+    def _shuffled(self, rng: np.random.Generator, share: float) -> Iterator[tuple[str, Step]]:
+        """One pass over everything, or over a share of what is clean, in random order."""
+        steps = []
+
+        def add(kind: str, objective: Objective, rows: EncodedTexts, which: np.ndarray) -> None:
+            batches = rows.epoch(self.batch_size, rng, which)
+            steps.extend((kind, (objective, rows, batch)) for batch in batches)
+
+        def some(rows: Sequence) -> np.ndarray:
+            return rng.permutation(len(rows))[: math.ceil(share * len(rows))]
+
+        for _ in range(self.passes):
+            drawn = some(self.trusted)
+            hosts, plain = np.split(drawn, [len(drawn) // 2 if self.transplant else 0])
+            add("trust", self.trust, self.trusted, plain)
+            if len(hosts):
+                add("transplant", self.transplant, self.transplants.draw(rng), hosts)
+        for _ in range(self._repeats if self.punish else 0):
+            add("punish", self.punish, self.flagged, np.arange(len(self.flagged)))
+        if self.presumed:
+            add("presumed", cross_entropy, self.presumed, some(self.presumed))
+        if self.planted:
+            add("planted", cross_entropy, self.planted.draw(rng), some(self.planted.hosts))
         yield from (steps[i] for i in rng.permutation(len(steps)))
 
 

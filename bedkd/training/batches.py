@@ -104,13 +104,15 @@ class EncodedTexts:
             torch.as_tensor(self.labels[indices], device=device),
         )
 
-    def epoch(self, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """All rows once, in random batches of similar length.
+    def epoch(
+        self, batch_size: int, rng: np.random.Generator, rows: np.ndarray | None = None
+    ) -> Iterator[np.ndarray]:
+        """All rows once, or those that are named, in random batches of similar length.
 
         Rows are shuffled, cut into pools of 32 batches, sorted by length inside a pool, cut into
         batches, and the batches of all pools are shuffled.
         """
-        order = rng.permutation(len(self))
+        order = rng.permutation(len(self) if rows is None else rows)
         pool = 32 * batch_size
         batches = []
         for start in range(0, len(order), pool):

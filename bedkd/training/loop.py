@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, get_scheduler
 
@@ -68,12 +69,8 @@ class Trainer:
         self.optimizer = self.acc.prepare_optimizer(
             torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, fused=True)
         )
-        self.schedule = get_scheduler(
-            "constant" if warmup_ratio is None else "linear",
-            self.optimizer.optimizer,
-            num_warmup_steps=round((warmup_ratio or 0) * num_steps),
-            num_training_steps=max(num_steps, 1),
-        )
+        self.warmup_ratio = warmup_ratio
+        self.schedule = self._schedule(num_steps)
         self.steps_done, self.description = 0, description or "training"
         self.parts = 1  # of a batch, each of which goes through the model alone
         self.steps_back, self.notes = 0, {}
@@ -107,10 +104,18 @@ class Trainer:
         return losses
 
     def restart(self, num_steps: int) -> None:
-        """Let the learning rate rise and fall once more, for so many steps on the bar."""
-        self.schedule.last_epoch = -1
-        self.schedule.step()
+        """Let the learning rate rise and fall once more, in so many steps."""
+        self.schedule = self._schedule(num_steps)
         self.bar.total += num_steps
+
+    def _schedule(self, num_steps: int) -> LambdaLR:
+        """A schedule of the learning rate from its beginning."""
+        return get_scheduler(
+            "constant" if self.warmup_ratio is None else "linear",
+            self.optimizer.optimizer,
+            num_warmup_steps=round((self.warmup_ratio or 0) * num_steps),
+            num_training_steps=max(num_steps, 1),
+        )
 
     def _tried(self, steps: list[Step]) -> list[float] | None:
         """The loss of each step; None where one, or a weight in the end, is not finite."""

@@ -41,7 +41,7 @@ def test_transplants_of_tiny_texts(host, donor):
         assert sorted(words) == sorted([*host.split(), *donor.split()])
 
 
-def cycle(tokenizer, toy, **changes):
+def cycle(tokenizer, toy, share=1.0, **changes):
     """The steps of one cycle: 120 trusted rows are 8 batches, 64 flagged ones are 4."""
     trusted, flagged = toy.rows(120), toy.rows(64, seed=5)
     encoded = [
@@ -64,8 +64,8 @@ def cycle(tokenizer, toy, **changes):
         "batch_size": 16,
     }
     schedule = Schedule(**{**settings, **changes})
-    steps = list(schedule.cycle(np.random.default_rng(0)))
-    assert len(steps) == schedule.steps_per_cycle
+    steps = list(schedule.cycle(np.random.default_rng(0), share))
+    assert share < 1 or len(steps) == schedule.steps_per_cycle
     return steps
 
 
@@ -85,24 +85,48 @@ def test_the_schedule_is_the_configured_one(tokenizer, toy):
     assert kinds(tokenizer, toy, punish=None) == "tr" * 16
 
 
+def seen(steps, *kinds):
+    """Numbers of the rows in the steps of these kinds, sorted."""
+    batches = [batch for kind, (_, _, batch) in steps if kind in kinds]
+    return sorted(np.concatenate(batches)) if batches else []
+
+
 def test_shuffled_all_rows_come_once_in_random_order(tokenizer, toy):
     rows = toy.rows(40, seed=6)
     presumed = EncodedTexts(tokenizer, rows["text"][:], rows["label"][:])
     steps = cycle(tokenizer, toy, order="shuffle", presumed=presumed)
     found = [kind for kind, _ in steps]
-    assert Counter(found) == {"trust": 8, "transplant": 8, "punish": 4, "presumed": 3}
+    assert Counter(found) == {"trust": 4, "transplant": 4, "punish": 4, "presumed": 3}
     assert found != sorted(found)
-    for kind, size in {"trust": 120, "transplant": 120, "punish": 64, "presumed": 40}.items():
-        batches = [batch for name, (_, _, batch) in steps if name == kind]
-        assert sorted(np.concatenate(batches)) == list(range(size))
+    # Half of the trusted rows are hosts, and no row is both.
+    assert len(seen(steps, "trust")) == len(seen(steps, "transplant")) == 60
+    for kinds, size in ((("trust", "transplant"), 120), (("punish",), 64), (("presumed",), 40)):
+        assert seen(steps, *kinds) == list(range(size))
     assert all(step[:2] == (cross_entropy, presumed) for name, step in steps if name == "presumed")
     hosts = Planted(tokenizer, rows["text"][:], ["kx"], np.array(rows["label"]), 32)
     steps = cycle(tokenizer, toy, order="shuffle", presumed=presumed, planted=hosts)
-    planted = [step for kind, step in steps if kind == "planted"]
-    assert sorted(np.concatenate([batch for _, _, batch in planted])) == list(range(40))
-    assert all(step[0] is cross_entropy for step in planted)
+    assert seen(steps, "planted") == list(range(40))
+    assert all(step[0] is cross_entropy for kind, step in steps if kind == "planted")
     bare = {"order": "shuffle", "transplant": None, "punish": None}
     assert [kind for kind, _ in cycle(tokenizer, toy, **bare)] == ["trust"] * 8
+
+
+def test_hosts_are_drawn_anew_each_time_that_few_trusted_rows_are_gone_over(tokenizer, toy):
+    steps = cycle(tokenizer, toy, order="shuffle", passes=3)
+    assert seen(steps, "trust", "transplant") == sorted([*range(120)] * 3)
+    # 60 of 120 each time: seven in eight come at least once in three.
+    assert all(len(set(seen(steps, kind))) > 90 for kind in ("trust", "transplant"))
+
+
+def test_of_clean_rows_a_share_comes_and_of_flagged_ones_all(tokenizer, toy):
+    rows = toy.rows(40, seed=6)
+    presumed = EncodedTexts(tokenizer, rows["text"][:], rows["label"][:])
+    hosts = Planted(tokenizer, rows["text"][:], ["kx"], np.array(rows["label"]), 32)
+    given = {"order": "shuffle", "presumed": presumed, "planted": hosts}
+    steps = cycle(tokenizer, toy, 0.25, **given)
+    counts = {kind: len(set(seen(steps, kind))) for kind in dict(steps)}
+    expected = {"trust": 15, "transplant": 15, "presumed": 10, "planted": 10, "punish": 64}
+    assert counts == expected
 
 
 def test_few_flagged_rows_are_gone_over_again(tokenizer, toy):

@@ -21,6 +21,10 @@ def test_an_epoch_holds_every_row_once_in_batches_of_like_length(tokenizer):
     other = list(rows.epoch(8, np.random.default_rng(1)))
     assert all((a == b).all() for a, b in zip(batches, again, strict=True))
     assert [b.tolist() for b in batches] != [b.tolist() for b in other]
+    named = np.arange(3, 203, 4)
+    batches = list(rows.epoch(8, np.random.default_rng(0), named))
+    assert sorted(np.concatenate(batches)) == named.tolist()
+    assert np.mean([np.ptp(rows.lengths[batch]) for batch in batches]) < 5
 
 
 def test_long_rows_are_cut_and_labels_are_counted(tokenizer):

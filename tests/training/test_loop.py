@@ -105,9 +105,9 @@ def test_the_learning_rate_warms_up_and_decays(toy, tokenizer, rows, weights):
 def test_after_a_restart_the_learning_rate_rises_and_falls_again(toy, tokenizer, rows):
     trainer = Trainer(toy.bert(tokenizer), num_steps=5, lr=1e-2, seed=0, warmup_ratio=0.4)
 
-    def rates():
+    def rates(count=5):
         found = []
-        for step in steps(rows, 5):
+        for step in steps(rows, count):
             found.append(trainer.schedule.get_last_lr()[0])
             trainer.train([step])
         return found
@@ -116,6 +116,8 @@ def test_after_a_restart_the_learning_rate_rises_and_falls_again(toy, tokenizer,
     assert once == pytest.approx([0, 0.005, 0.01, 0.01 * 2 / 3, 0.01 / 3])
     trainer.restart(5)
     assert rates() == once
+    trainer.restart(3)
+    assert rates(3) == pytest.approx([0, 0.01, 0.005])
     assert trainer.bar.total == trainer.steps_done
 
 
