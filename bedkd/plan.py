@@ -95,14 +95,14 @@ def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
             1 / repair.transplant_every if repair.transplant_every else 0
         )
         batches = math.ceil(tune / repair.batch_size) * (1 + extra) * repair.oversample
-        if repair.schedule == "shuffle":  # one pass over everything, as many transplants as tune
-            passed = (
-                2 * tune + min(repair.presumed_clean, rows // 2) + min(repair.max_suspects, rows)
-            )
-            batches = math.ceil(passed / repair.batch_size)
-        cycle = batches * step
-        cycle += (held_out + repair.max_suspects / 4) * ask
-        parts.append((0.0, repair.cycles * cycle))
+        batches *= repair.cycles
+        if repair.schedule == "shuffle":  # later cycles go over a share of the clean rows
+            clean = tune + min(repair.presumed_clean, rows // 2)
+            clean *= 1 + (repair.cycles - 1) * repair.later_share
+            flagged = repair.cycles * min(repair.max_suspects, rows)
+            batches = math.ceil((clean + flagged) / repair.batch_size)
+        asked = repair.cycles * (held_out + repair.max_suspects / 4)
+        parts.append((0.0, batches * step + asked * ask))
     return parts
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bedkd.case import Parts
-from bedkd.detectors import BeDKDDetector, Detector, DirectionalMapping, TriggerProbe
+from bedkd.detectors import BeDKDDetector, Detector, DirectionalMapping
 from bedkd.repairs import REPAIRS, AdversarialDistillation, Repair
 
 
@@ -75,15 +75,14 @@ def paper() -> Preset:
 
 
 def quick() -> Preset:
-    """``cycles`` with sizes for two CPU cores and the embedded tasks: what the chapters run."""
+    """``default`` with sizes for two CPU cores and the embedded tasks: what the chapters run."""
+    _, detector, repair = default()
+    mapping = replace(detector.mapping, epochs=5, patience=2, n_monitored=100)
+    probe = replace(detector.probe, max_flagged=192)
     return Preset(
         Parts(flip=40, tune=100, held_out=60),
-        replace(
-            cycles().detector,
-            mapping=DirectionalMapping(epochs=5, patience=2, n_monitored=100),
-            probe=TriggerProbe(max_flagged=192),
-        ),
-        replace(_CYCLES, max_suspects=192, cycles=4),
+        replace(detector, mapping=mapping, probe=probe),
+        replace(repair, max_suspects=384, presumed_clean=400),
     )
 
 

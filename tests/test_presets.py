@@ -18,19 +18,19 @@ def test_the_paper_preset_is_the_published_recipe():
         assert (stage.alpha, stage.lr, stage.batch_size) == (0.3, 3e-5, 16)
 
 
-def test_quick_differs_from_cycles_in_sizes_only():
-    quick, cycles = presets.quick(), presets.cycles()
-    sizes = {"max_suspects", "max_flagged", "cycles", "epochs", "patience", "n_monitored"}
+def test_quick_differs_from_the_default_in_sizes_only():
+    quick, default = presets.quick(), presets.default()
+    sizes = {"max_suspects", "max_flagged", "presumed_clean", "epochs", "patience", "n_monitored"}
     pairs = [
-        (quick.detector.mapping, cycles.detector.mapping),
-        (quick.detector.probe, cycles.detector.probe),
-        (quick.repair, cycles.repair),
+        (quick.detector.mapping, default.detector.mapping),
+        (quick.detector.probe, default.detector.probe),
+        (quick.repair, default.repair),
     ]
     for one, two in pairs:
         ours, theirs = asdict(one), asdict(two)
         assert {key for key in ours if ours[key] != theirs[key]} <= sizes
-    same = {"mapping": cycles.detector.mapping, "probe": cycles.detector.probe}
-    assert vars(quick.detector) | same == vars(cycles.detector)
+    same = {"mapping": default.detector.mapping, "probe": default.detector.probe}
+    assert vars(quick.detector) | same == vars(default.detector)
 
 
 def test_the_default_holds_the_documented_numbers():

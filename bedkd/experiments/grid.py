@@ -119,7 +119,7 @@ def chapter_cell(profile: str, attack: str = "badnets", seed: int = 0) -> Cell:
 
 def chapter_preset(profile: str) -> Preset:
     """The defence that the book's chapters run in this profile."""
-    return PRESETS["cycles" if profile == "full" else "quick"]()
+    return PRESETS["default" if profile == "full" else "quick"]()
 
 
 def command(
