@@ -21,7 +21,7 @@ class Preset(NamedTuple):
 
 def default() -> Preset:
     """Our default: a false discovery rate that holds, and a repair that takes presumed clean rows
-    along, one shuffled pass or two.
+    along, in one shuffled pass and, where that is not enough, one or two shorter ones.
 
     >>> parts, detector, repair = default()
     >>> parts

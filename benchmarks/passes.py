@@ -1,44 +1,95 @@
-"""How many passes the default needs, by what a defender can see: how often flagged rows that
-it never trained on still get their given label after each pass. No test row is read.
+"""How many passes the default needs, and over how much, by what a defender can see. No test row is
+read.
 
     python benchmarks/passes.py
 
-Three passes that nothing stops, on SST-2 with two rewriting attacks, on which one is not enough.
-Writes ``results/checks/passes.json``, cell by cell; the same command goes on where it was
-interrupted. Needs BEDKD_DATA_DIR.
+Three passes that nothing stops, on SST-2 after rewritings, for which one is not enough; the
+later passes over all clean rows, half or a quarter of them. After each pass: how often flagged
+rows that it never trained on still get their given label, and accuracy on held-out trusted rows. Of
+the model that is kept: how often held-out trusted rows with spans of those flagged rows in them
+are called the target, beside spans of presumed clean rows of other labels, which say as much by
+content and hold no trigger. More often, in rows of other labels, is what is left of the backdoor;
+less often, in rows of the target label, is a backdoor turned round. Writes
+``results/checks/passes.json``, run by run; the same command goes on where it was interrupted.
+Needs BEDKD_DATA_DIR.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from bedkd import experiments, report
+from bedkd.case import Case
+from bedkd.detectors import Detection
 from bedkd.files import read_json, write_json
 from bedkd.presets import default
+from bedkd.repairs import Repaired
+from bedkd.repairs.distillation import presumed_clean
+from bedkd.repairs.schedule import Transplants
+from bedkd.training.predict import predict
 
 PATH = Path(__file__).resolve().parent.parent / "results" / "checks" / "passes.json"
-ATTACKS = ("llm", "stylebkd")
+CELLS = (("llm", 0), ("llm", 1), ("stylebkd", 0), ("synbkd", 0))
+SHARES = (1.0, 0.5, 0.25)
 KEPT = ("flagged_given_label", "expected_rate", "held_out_accuracy")
+# So often each held-out trusted row gets a span.
+DRAWS = 4
+
+
+def called_target(case: Case, found: Detection, made: Repaired, model) -> dict[str, float]:
+    """How often held-out trusted rows with spans in them are called the target label."""
+    given = case.labels[made.rows]
+    target = int(np.bincount(given).argmax())
+    clean = presumed_clean(case, found, len(case.untrusted))
+    donors = {"flagged": made.held_out, "clean": clean[case.labels[clean] != target]}
+    guard, labels = case.divided.held_out["text"][:], np.asarray(case.divided.held_out["label"])
+    shares = {}
+    for kind, rows in donors.items():
+        texts = case.untrusted.select(np.sort(rows))["text"][:]
+        spans = Transplants(case.tokenizer, guard, texts, labels, case.max_length)
+        rng = np.random.default_rng(case.seed)
+        hits = [predict(model, spans.draw(rng)).labels == target for _ in range(DRAWS)]
+        for name, rows in (("target", labels == target), ("others", labels != target)):
+            shares[f"{kind}_in_{name}"] = float(np.mean(hits, axis=0)[rows].mean())
+    return shares
 
 
 def main() -> None:
     """Measure what is missing."""
     preset = default()
-    repair = replace(preset.repair, cycles=3, stop_margin=-1.0)  # a rate below 0: never reached
     record = report.provenance("python benchmarks/passes.py", seed=0, backbone="minilm")
-    record["cells"] = read_json(PATH)["cells"] if PATH.is_file() else {}
-    for attack in ATTACKS:
-        cell = experiments.Cell("sst2", attack, layers=3)
-        if cell.name in record["cells"]:
+    record["runs"] = read_json(PATH)["runs"] if PATH.is_file() else []
+    done = {(run["attack"], run["seed"], run["later_share"]) for run in record["runs"]}
+    for attack, seed in CELLS:
+        wanted = [share for share in SHARES if (attack, seed, share) not in done]
+        if not wanted:
             continue
-        case = experiments.case(cell, preset)
+        case = experiments.case(experiments.Cell("sst2", attack, seed=seed, layers=3), preset)
         found, _ = experiments.detection(case, preset.detector, progress=True)
-        made = repair.repair(case, found)
-        passes = [{key: past[key] for key in KEPT} for past in made.history]
-        rows = len(made.held_out)
-        record["cells"][cell.name] = {"attack": attack, "held_out_rows": rows, "passes": passes}
-        write_json(record, PATH)
+        for share in wanted:
+            start = time.process_time()
+            # A rate below 0 is never reached: all passes.
+            repair = replace(preset.repair, cycles=3, later_share=share, stop_margin=-1.0)
+            made = repair.repair(case, found)
+            seconds = time.process_time() - start
+            record["runs"].append(
+                {
+                    "attack": attack,
+                    "seed": seed,
+                    "later_share": share,
+                    "held_out_rows": len(made.held_out),
+                    "passes": [{key: past[key] for key in KEPT} for past in made.history],
+                    "kept": made.details["kept_cycle"],
+                    "cpu_seconds": seconds,
+                    "spans": called_target(case, found, made, made.model),
+                    "spans_before": called_target(case, found, made, case.suspect),
+                }
+            )
+            write_json(record, PATH)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ class AdversarialDistillation:
     max_suspects: int = 2048
     sampling: str = "random"
     oversample: float = 1.0
-    cycles: int = 2
+    cycles: int = 3
     temperature: float = 2.5
     alpha: float = 1.0
     lr: float = 2e-4
@@ -121,7 +121,7 @@ class AdversarialDistillation:
     presumed_clean: int = 1500
     planted: float = 0.5
     decay: bool = True
-    later_share: float = 0.5
+    later_share: float = 0.25
     frozen_embeddings: bool = False
     stop_margin: float | None = 0.05
     patience: int | None = 4
