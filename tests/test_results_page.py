@@ -269,21 +269,6 @@ def test_words_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():
     assert all(above(name, 0.5) > 0.05 for name in cells - insertions)
 
 
-def test_flagged_rows_that_come_again_and_again_do_what_the_comparison_says():
-    table = comparison_page.repeated().splitlines()
-    rows = [
-        [entry.strip() for entry in line.split("|")[1:-1]] for line in table if line[0:1] == "|"
-    ]
-    found = {row[0]: [float(entry) for entry in row[1:]] for row in rows if "," in row[0]}
-    llm, style, synbkd = (
-        found[f"SST-2, {name}"]
-        for name in ("LLM rewrite (BGM-like), seed 1", "StyleBkd, seed 0", "SynBkd, seed 0")
-    )
-    assert llm[0] > 10 > 5 > llm[3]
-    for cell in (style, synbkd):
-        assert cell[1] < 5 < 8 < cell[4]
-
-
 def test_what_a_default_misses_comes_first():
     records = {"default": planted(0.1, 0.9, 50.0), "retrain": planted(0.1, 0.9, 200.0)}
     lines = comparison_page.asked({"a cell": records}).splitlines()

@@ -68,11 +68,17 @@ settings of their papers or our first guess, and were not tuned.
 
 """
 PASSED = """\
-How often flagged rows that our default never trained on get their given label, %, after each
-of three passes that nothing stopped, and how often their content supports it (*expected*). The
-second pass brings them down on both cells, a third on one of them only, at the same price. No test
-row was read (`benchmarks/passes.py`); but both cells are in the tables below, and speak for the
-choice more than others do, too.
+After rewritings few rows are flagged, and in a pass they are few among all the clean ones; one pass
+leaves a part of the backdoor. So later passes go over all flagged rows again and over a quarter of
+the clean ones, which weighs the flagged ones more and takes less time. It was chosen by what a
+defender can see; no test row was read (`benchmarks/passes.py`). *Given* is how often flagged rows
+that no batch was made of get their given label, %, after each of three passes that nothing stopped,
+in brackets how often their content supports it. Spans of flagged rows in trusted rows tell what is
+left and what is turned round, beside spans of presumed clean rows of other labels, which hold no
+trigger: *left* is how much more often trusted rows of other labels are called the target with the
+former (points, in brackets the suspect model), *turned round* how much less often those of the
+target label are (below zero: more often). All these cells but one are in the tables below, and
+speak for the choice more than others do.
 
 """
 PLANTED_IN = """\
@@ -84,15 +90,6 @@ most rows keep the label, and flagged rows come near to what their content suppo
 brackets *expected*) after insertions; after the rewriting they still do not. No test row was read
 (`benchmarks/planted.py`), but it was tried because some had been: those of SST-2 BadNets, seed 1,
 had shown the turn.
-
-"""
-REPEATED = """\
-After rewritings few rows are flagged, and in a pass they are few among all the clean ones. Going
-over them as often as they fit into the presumed clean rows was tried, and test rows show what that
-does. The residue of the rewriting by a language model is gone, but after SynBkd and StyleBkd the
-target class pays (*below its ceiling*), which flagged rows alone cannot show. So each comes once,
-and SST-2 LLM rewrite, seed 1, keeps its residue. This choice, unlike the others, has looked at test
-rows.
 
 """
 NOTHING = """\
@@ -150,14 +147,21 @@ The right verdict is "no evidence". Below, "backdoor suspected" is a false alarm
 
 
 def passes(record: dict) -> str:
-    """What each pass of our default brought, cell by cell."""
+    """What each pass of our default brings, by how much of the clean rows later ones go over."""
     lines = []
-    for cell in record["cells"].values():
-        rates = [cell["passes"][0]["expected_rate"]]
-        rates += [past["flagged_given_label"] for past in cell["passes"]]
-        shares = (f"{100 * rate:.1f}" for rate in rates)
-        lines.append([NAMES[cell["attack"]], str(cell["held_out_rows"]), *shares])
-    header = ["SST-2", "rows", "expected", "one pass", "two", "three"]
+    for run in record["runs"]:
+        cell = f"{NAMES[run['attack']]}, seed {run['seed']}"
+        rates = [f"{100 * past['flagged_given_label']:.1f}" for past in run["passes"]]
+        given = f"{', '.join(rates)} ({100 * run['passes'][0]['expected_rate']:.1f})"
+        left, before = (
+            100 * (run[key]["flagged_in_others"] - run[key]["clean_in_others"])
+            for key in ("spans", "spans_before")
+        )
+        turned = 100 * (run["spans"]["clean_in_target"] - run["spans"]["flagged_in_target"])
+        right = f"{100 * run['passes'][-1]['held_out_accuracy']:.1f}"
+        line = [cell, f"{100 * run['later_share']:g} %", given, f"{left:.1f} ({before:.1f})"]
+        lines.append([*line, f"{turned:.1f}", right, f"{run['cpu_seconds']:.0f}"])
+    header = ["SST-2", "later passes", "given", "left", "turned round", "held-out accuracy", "CPU s"]
     return PASSED + table(header, lines) + "\n"
 
 
@@ -174,25 +178,6 @@ def planted(record: dict) -> str:
         lines.append([where, share, str(run["passes"]), kept, given, right, seconds])
     header = ["cell", "with words", "passes", "kept", "given", "held-out accuracy", "CPU s"]
     return PLANTED_IN + table(header, lines) + "\n"
-
-
-def repeated() -> str:
-    """What becomes of cells when flagged rows come several times in a pass, beside once."""
-    once = {cell_name(r): r for r in load("defended-default", FOLDER.parent)}
-    lines = []
-    for record in load("defended-repeated", FOLDER):
-        line = [cell_name(record)]
-        for run in (once[cell_name(record)], record):
-            after, label = run["defended"], str(run["task"]["target"])
-            asr = share(after, "asr") - share(after, "asr_floor")
-            below = share(after, "racc_ceiling_by_class", label)
-            below -= share(after, "racc_by_class", label)
-            passes = len(run["report"]["repair_history"])
-            line += [f"{100 * asr:.1f}", f"{100 * below:.1f}", str(passes)]
-        lines.append(line)
-    header = ["cell", "once: ASR above floor", "target class below ceiling", "passes"]
-    header += ["repeated: ASR", "target class", "passes"]
-    return REPEATED + table(header, lines) + "\n"
 
 
 def cell_name(record: dict) -> str:
@@ -413,7 +398,7 @@ def detectors() -> str:
 
 def page() -> str:
     """The whole page as Markdown."""
-    tried = passes(read_json(PASSES)) + planted(read_json(PLANTED)) + repeated()
+    tried = passes(read_json(PASSES)) + planted(read_json(PLANTED))
     parts = (INTRODUCTION, PROTOCOL, tried, repairs(), few_rows(), detectors())
     return "".join(parts).rstrip("\n") + "\n"
 

@@ -138,7 +138,11 @@ been measured on test rows:
 2. A second pass, after a rewriting on SST-2 had ended above its limit.
 3. Suspected trigger words in presumed clean rows, after SST-2 BadNets, seed 1, had been turned
    round.
-4. One that was taken back: flagged rows several times in a pass, after SST-2 LLM rewrite, seed 1.
+4. Later passes over all flagged rows and a quarter of the clean ones, three in all at most, after
+   SST-2 LLM rewrite, seed 1, had ended far above its floor. Flagged rows several times in the first
+   pass had been tried before, and taken back: they turned other rewritings round.
+5. Trusted rows once in a pass, as they are or with a span of a flagged row, and no other pass for
+   what chance explains, because the repair had taken more than a third of drop-and-retrain's time.
 
 Which earlier versions were measured on which cells is in the history of `results/`; the nine cells
 of the comparison were, several times, and so were SST-2 BadNets and LLM rewrite, seed 1, and the
