@@ -7,9 +7,9 @@ Three passes that nothing stops, on SST-2 after rewritings, for which one is not
 later passes over all clean rows, half or a quarter of them. After each pass: how often flagged
 rows that it never trained on still get their given label, and accuracy on held-out trusted rows. Of
 the model that is kept: how often held-out trusted rows with spans of those flagged rows in them
-are called the target, beside spans of presumed clean rows of other labels, which say as much by
-content and hold no trigger. More often, in rows of other labels, is what is left of the backdoor;
-less often, in rows of the target label, is a backdoor turned round. Writes
+are called the target, beside spans of presumed clean rows whose content supports the target as
+much, and which hold no trigger. More often, in rows of other labels, is what is left of the
+backdoor; less often, in rows of the target label, is a backdoor turned round. Writes
 ``results/checks/passes.json``, run by run; the same command goes on where it was interrupted.
 Needs BEDKD_DATA_DIR.
 """
@@ -30,6 +30,7 @@ from bedkd.presets import default
 from bedkd.repairs import Repaired
 from bedkd.repairs.distillation import presumed_clean
 from bedkd.repairs.schedule import Transplants
+from bedkd.repairs.soft_labels import soft_labels
 from bedkd.training.predict import predict
 
 PATH = Path(__file__).resolve().parent.parent / "results" / "checks" / "passes.json"
@@ -40,12 +41,23 @@ KEPT = ("flagged_given_label", "expected_rate", "held_out_accuracy")
 DRAWS = 4
 
 
+def alike(case: Case, found: Detection, made: Repaired, target: int) -> np.ndarray:
+    """For each flagged row that the repair held out a presumed clean one, another each time, whose
+    content supports the target as nearly as much as can be had."""
+    clean = presumed_clean(case, found, len(case.untrusted))
+    free = soft_labels(case, found, clean)[:, target]
+    rows = []
+    for support in soft_labels(case, found, made.held_out)[:, target]:
+        nearest = np.abs(free - support).argmin()
+        rows.append(clean[nearest])
+        free[nearest] = np.inf
+    return np.array(rows)
+
+
 def called_target(case: Case, found: Detection, made: Repaired, model) -> dict[str, float]:
     """How often held-out trusted rows with spans in them are called the target label."""
-    given = case.labels[made.rows]
-    target = int(np.bincount(given).argmax())
-    clean = presumed_clean(case, found, len(case.untrusted))
-    donors = {"flagged": made.held_out, "clean": clean[case.labels[clean] != target]}
+    target = int(np.bincount(case.labels[made.rows]).argmax())
+    donors = {"flagged": made.held_out, "clean": alike(case, found, made, target)}
     guard, labels = case.divided.held_out["text"][:], np.asarray(case.divided.held_out["label"])
     shares = {}
     for kind, rows in donors.items():
@@ -53,8 +65,8 @@ def called_target(case: Case, found: Detection, made: Repaired, model) -> dict[s
         spans = Transplants(case.tokenizer, guard, texts, labels, case.max_length)
         rng = np.random.default_rng(case.seed)
         hits = [predict(model, spans.draw(rng)).labels == target for _ in range(DRAWS)]
-        for name, rows in (("target", labels == target), ("others", labels != target)):
-            shares[f"{kind}_in_{name}"] = float(np.mean(hits, axis=0)[rows].mean())
+        for name, hosts in (("target", labels == target), ("others", labels != target)):
+            shares[f"{kind}_in_{name}"] = float(np.mean(hits, axis=0)[hosts].mean())
     return shares
 
 

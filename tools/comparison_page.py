@@ -74,8 +74,8 @@ the clean ones, which weighs the flagged ones more and takes less time. It was c
 defender can see; no test row was read (`benchmarks/passes.py`). *Given* is how often flagged rows
 that no batch was made of get their given label, %, after each of three passes that nothing stopped,
 in brackets how often their content supports it. Spans of flagged rows in trusted rows tell what is
-left and what is turned round, beside spans of presumed clean rows of other labels, which hold no
-trigger: *left* is how much more often trusted rows of other labels are called the target with the
+left and what is turned round, beside spans of presumed clean rows whose content supports the target
+as much, and which hold no trigger: *left* is how much more often trusted rows of other labels are called the target with the
 former (points, in brackets the suspect model), *turned round* how much less often those of the
 target label are (below zero: more often). All these cells but one are in the tables below, and
 speak for the choice more than others do.
