@@ -75,10 +75,10 @@ defender can see; no test row was read (`benchmarks/passes.py`). *Given* is how 
 that no batch was made of get their given label, %, after each of three passes that nothing stopped,
 in brackets how often their content supports it. Spans of flagged rows in trusted rows tell what is
 left and what is turned round, beside spans of presumed clean rows whose content supports the target
-as much, and which hold no trigger: *left* is how much more often trusted rows of other labels are called the target with the
-former (points, in brackets the suspect model), *turned round* how much less often those of the
-target label are (below zero: more often). All these cells but one are in the tables below, and
-speak for the choice more than others do.
+as much, and which hold no trigger: *left* is how much more often trusted rows of other labels are
+called the target with the former (points, in brackets the suspect model), *turned round* how much
+less often those of the target label are (below zero: more often). All these cells but one are in
+the tables below, and speak for the choice more than others do.
 
 """
 PLANTED_IN = """\
@@ -161,7 +161,8 @@ def passes(record: dict) -> str:
         right = f"{100 * run['passes'][-1]['held_out_accuracy']:.1f}"
         line = [cell, f"{100 * run['later_share']:g} %", given, f"{left:.1f} ({before:.1f})"]
         lines.append([*line, f"{turned:.1f}", right, f"{run['cpu_seconds']:.0f}"])
-    header = ["SST-2", "later passes", "given", "left", "turned round", "held-out accuracy", "CPU s"]
+    header = ["SST-2", "later passes", "given", "left", "turned round"]
+    header += ["held-out accuracy", "CPU s"]
     return PASSED + table(header, lines) + "\n"
 
 
