@@ -58,7 +58,7 @@ Accuracy on held-out trusted rows was looked at, too, but `headprune` kept its p
 although it fell. `nad`, `fineprune` and `headprune` had no learning rate as high as the one that
 `finetune` ended with. Our default was chosen among six settings of its loss, learning rate and
 passes in the same way, by flagged rows that it had not used, but on SST-2 with BadNets, seed 0:
-that cell is in the tables below and speaks for it more than the others do. It makes a second pass
+that cell is in the tables below and speaks for it more than the others do. It makes further passes
 where those rows still get their given label too often after the first, and in half of its presumed
 clean rows suspected trigger words are planted; the next tables say why. `retrain` has the settings
 of the victim's own training, `continue` one pass with half its learning rate. Thresholds of rival
