@@ -41,7 +41,7 @@ def test_the_default_holds_the_documented_numbers():
     assert (detector.null, detector.association) == ("all", Association())
     assert (detector.probe.max_flagged, repair.max_suspects) == (512, 2048)
     assert (repair.schedule, repair.cycles, repair.decay) == ("shuffle", 3, True)
-    assert (repair.presumed_clean, repair.planted, repair.later_share) == (1500, 0.5, 0.25)
+    assert (repair.presumed_clean, repair.planted, repair.later_share) == (1500, 0.5, 0.5)
 
 
 def test_each_preset_makes_its_own_settings():

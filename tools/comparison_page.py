@@ -69,7 +69,7 @@ settings of their papers or our first guess, and were not tuned.
 """
 PASSED = """\
 After rewritings few rows are flagged, and in a pass they are few among all the clean ones; one pass
-leaves a part of the backdoor. So later passes go over all flagged rows again and over a quarter of
+leaves a part of the backdoor. So later passes go over all flagged rows again and over half of
 the clean ones, which weighs the flagged ones more and takes less time. It was chosen by what a
 defender can see; no test row was read (`benchmarks/passes.py`). *Given* is how often flagged rows
 that no batch was made of get their given label, %, after each of three passes that nothing stopped,

@@ -138,7 +138,7 @@ been measured on test rows:
 2. A second pass, after a rewriting on SST-2 had ended above its limit.
 3. Suspected trigger words in presumed clean rows, after SST-2 BadNets, seed 1, had been turned
    round.
-4. Later passes over all flagged rows and a quarter of the clean ones, three in all at most, after
+4. Later passes over all flagged rows and half of the clean ones, three in all at most, after
    SST-2 LLM rewrite, seed 1, had ended far above its floor. Flagged rows several times in the first
    pass had been tried before, and taken back: they turned other rewritings round.
 5. Trusted rows once in a pass, as they are or with a span of a flagged row, and no other pass for

@@ -121,7 +121,7 @@ class AdversarialDistillation:
     presumed_clean: int = 1500
     planted: float = 0.5
     decay: bool = True
-    later_share: float = 0.25
+    later_share: float = 0.5
     frozen_embeddings: bool = False
     stop_margin: float | None = 0.05
     patience: int | None = 4
