@@ -3,8 +3,8 @@ read.
 
     python benchmarks/passes.py
 
-Three passes that nothing stops, on SST-2 after rewritings, for which one is not enough; the
-later passes over all clean rows, half or a quarter of them. After each pass: how often flagged
+Three passes that nothing stops, on SST-2 after the rewriting by a language model, for which one is
+not enough; the later passes over all clean rows, half or a quarter of them. After each pass: how often flagged
 rows that it never trained on still get their given label, and accuracy on held-out trusted rows. Of
 the model that is kept: how often held-out trusted rows with spans of those flagged rows in them
 are called the target, beside spans of presumed clean rows whose content supports the target as
@@ -34,7 +34,7 @@ from bedkd.repairs.soft_labels import soft_labels
 from bedkd.training.predict import predict
 
 PATH = Path(__file__).resolve().parent.parent / "results" / "checks" / "passes.json"
-CELLS = (("llm", 0), ("llm", 1), ("stylebkd", 0), ("synbkd", 0))
+SEEDS = (0, 1)
 SHARES = (1.0, 0.5, 0.25)
 KEPT = ("flagged_given_label", "expected_rate", "held_out_accuracy")
 # So often each held-out trusted row gets a span.
@@ -75,12 +75,12 @@ def main() -> None:
     preset = default()
     record = report.provenance("python benchmarks/passes.py", seed=0, backbone="minilm")
     record["runs"] = read_json(PATH)["runs"] if PATH.is_file() else []
-    done = {(run["attack"], run["seed"], run["later_share"]) for run in record["runs"]}
-    for attack, seed in CELLS:
-        wanted = [share for share in SHARES if (attack, seed, share) not in done]
+    done = {(run["seed"], run["later_share"]) for run in record["runs"]}
+    for seed in SEEDS:
+        wanted = [share for share in SHARES if (seed, share) not in done]
         if not wanted:
             continue
-        case = experiments.case(experiments.Cell("sst2", attack, seed=seed, layers=3), preset)
+        case = experiments.case(experiments.Cell("sst2", "llm", seed=seed, layers=3), preset)
         found, _ = experiments.detection(case, preset.detector, progress=True)
         for share in wanted:
             start = time.process_time()
@@ -90,7 +90,6 @@ def main() -> None:
             seconds = time.process_time() - start
             record["runs"].append(
                 {
-                    "attack": attack,
                     "seed": seed,
                     "later_share": share,
                     "held_out_rows": len(made.held_out),

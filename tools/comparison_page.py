@@ -69,16 +69,21 @@ settings of their papers or our first guess, and were not tuned.
 """
 PASSED = """\
 After rewritings few rows are flagged, and in a pass they are few among all the clean ones; one pass
-leaves a part of the backdoor. So later passes go over all flagged rows again and over half of
-the clean ones, which weighs the flagged ones more and takes less time. It was chosen by what a
-defender can see; no test row was read (`benchmarks/passes.py`). *Given* is how often flagged rows
-that no batch was made of get their given label, %, after each of three passes that nothing stopped,
-in brackets how often their content supports it. Spans of flagged rows in trusted rows tell what is
-left and what is turned round, beside spans of presumed clean rows whose content supports the target
-as much, and which hold no trigger: *left* is how much more often trusted rows of other labels are
-called the target with the former (points, in brackets the suspect model), *turned round* how much
-less often those of the target label are (below zero: more often). All these cells but one are in
-the tables below, and speak for the choice more than others do.
+leaves a part of the backdoor. So later passes go over all flagged rows again and over half of the
+clean ones, which weighs the flagged ones more and takes less time. That was chosen on SST-2 after
+the rewriting by a language model, by what a defender can see; no test row was read
+(`benchmarks/passes.py`). *Given* is how often flagged rows that no batch was made of get their
+given label, %, after each of three passes that nothing stopped, in brackets how often their content
+supports it. Of the model that is kept, the next columns say how often trusted rows with a span in
+them get the target label, %: trusted rows of *other* labels, where each is an error, and of the
+*target* label, where each is right; with spans of those flagged rows, and in brackets of presumed
+clean rows whose content supports the target as much. What the former do more is the trigger's work.
+
+With half of the clean rows both are fewer errors than with all, in less time. With a quarter
+flagged rows come down as far or further; but then spans of any kind cost trusted rows of the target
+label that label, because nearly all flagged rows are taught other labels and little speaks against
+it. Single numbers vary by several points from run to run. Seed 0 is in the tables below, and speaks
+for the choice more than other cells do.
 
 """
 PLANTED_IN = """\
@@ -89,7 +94,7 @@ one to four of these words are put into half of the presumed clean rows, whose l
 most rows keep the label, and flagged rows come near to what their content supports (*given*, in
 brackets *expected*) after insertions; after the rewriting they still do not. No test row was read
 (`benchmarks/planted.py`), but it was tried because some had been: those of SST-2 BadNets, seed 1,
-had shown the turn.
+had shown the turn. (Measured while a second pass went over everything, and over trusted rows twice.)
 
 """
 NOTHING = """\
@@ -150,18 +155,17 @@ def passes(record: dict) -> str:
     """What each pass of our default brings, by how much of the clean rows later ones go over."""
     lines = []
     for run in record["runs"]:
-        cell = f"{NAMES[run['attack']]}, seed {run['seed']}"
         rates = [f"{100 * past['flagged_given_label']:.1f}" for past in run["passes"]]
         given = f"{', '.join(rates)} ({100 * run['passes'][0]['expected_rate']:.1f})"
-        left, before = (
-            100 * (run[key]["flagged_in_others"] - run[key]["clean_in_others"])
-            for key in ("spans", "spans_before")
-        )
-        turned = 100 * (run["spans"]["clean_in_target"] - run["spans"]["flagged_in_target"])
+        spans = [
+            f"{100 * run['spans'][f'flagged_in_{hosts}']:.1f} "
+            f"({100 * run['spans'][f'clean_in_{hosts}']:.1f})"
+            for hosts in ("others", "target")
+        ]
         right = f"{100 * run['passes'][-1]['held_out_accuracy']:.1f}"
-        line = [cell, f"{100 * run['later_share']:g} %", given, f"{left:.1f} ({before:.1f})"]
-        lines.append([*line, f"{turned:.1f}", right, f"{run['cpu_seconds']:.0f}"])
-    header = ["SST-2", "later passes", "given", "left", "turned round"]
+        line = [str(run["seed"]), f"{100 * run['later_share']:g} %", given, *spans]
+        lines.append([*line, right, f"{run['cpu_seconds']:.0f}"])
+    header = ["seed", "later passes", "given", "others called target", "target kept"]
     header += ["held-out accuracy", "CPU s"]
     return PASSED + table(header, lines) + "\n"
 
