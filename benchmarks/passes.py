@@ -4,12 +4,13 @@ read.
     python benchmarks/passes.py
 
 Three passes that nothing stops, on SST-2 after the rewriting by a language model, for which one is
-not enough; the later passes over all clean rows, half or a quarter of them. After each pass: how often flagged
-rows that it never trained on still get their given label, and accuracy on held-out trusted rows. Of
-the model that is kept: how often held-out trusted rows with spans of those flagged rows in them
-are called the target, beside spans of presumed clean rows whose content supports the target as
-much, and which hold no trigger. More often, in rows of other labels, is what is left of the
-backdoor; less often, in rows of the target label, is a backdoor turned round. Writes
+not enough; the later passes over all clean rows, half or a quarter of them. After each pass: how
+often flagged rows that it never trained on still get their given label, and accuracy on held-out
+trusted rows. Of the model that is kept: how often held-out trusted rows with spans of those
+flagged rows in them are called the target, beside spans of presumed clean rows whose content
+supports the target as much, and which hold no trigger. More often, in rows of other labels, is
+what is left of the backdoor; less often, in rows of the target label, is a backdoor turned round.
+Writes
 ``results/checks/passes.json``, run by run; the same command goes on where it was interrupted.
 Needs BEDKD_DATA_DIR.
 """

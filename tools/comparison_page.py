@@ -94,7 +94,8 @@ one to four of these words are put into half of the presumed clean rows, whose l
 most rows keep the label, and flagged rows come near to what their content supports (*given*, in
 brackets *expected*) after insertions; after the rewriting they still do not. No test row was read
 (`benchmarks/planted.py`), but it was tried because some had been: those of SST-2 BadNets, seed 1,
-had shown the turn. (Measured while a second pass went over everything, and over trusted rows twice.)
+had shown the turn. (Measured while a second pass went over everything, and trusted rows came
+twice.)
 
 """
 NOTHING = """\
