@@ -242,12 +242,23 @@ def test_the_comparison_measures_every_method_against_retraining(monkeypatch):
 
 
 def test_the_passes_bear_out_what_the_comparison_says_of_them():
-    third_helps = []
-    for cell in read_json(comparison_page.PASSES)["cells"].values():
-        first, second, third = (past["flagged_given_label"] for past in cell["passes"])
-        assert first - second > 0.05
-        third_helps.append(second - third > 0.02)
-    assert sorted(third_helps) == [False, True]
+    runs = {(r["seed"], r["later_share"]): r for r in read_json(comparison_page.PASSES)["runs"]}
+    assert {share for _, share in runs} == {1.0, 0.5, 0.25}
+    for seed in {seed for seed, _ in runs}:
+        given, spans, seconds = {}, {}, {}
+        for share in (1.0, 0.5, 0.25):
+            run = runs[seed, share]
+            rates = [past["flagged_given_label"] for past in run["passes"]]
+            assert rates[0] > run["passes"][0]["expected_rate"] + 0.2  # one pass is not enough
+            given[share], spans[share] = rates[run["kept"] - 1], run["spans"]
+            seconds[share] = run["cpu_seconds"]
+        assert given[0.5] < given[1.0] - 0.1
+        assert spans[0.5]["flagged_in_others"] < spans[1.0]["flagged_in_others"]
+        assert seconds[0.5] < 0.8 * seconds[1.0]
+        for kind in ("flagged", "clean"):
+            kept = {share: found[f"{kind}_in_target"] for share, found in spans.items()}
+            assert 0.02 < kept[1.0] - kept[0.5] < 0.12
+            assert kept[0.25] < kept[1.0] - 0.2
 
 
 def test_words_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():

@@ -79,11 +79,11 @@ them get the target label, %: trusted rows of *other* labels, where each is an e
 *target* label, where each is right; with spans of those flagged rows, and in brackets of presumed
 clean rows whose content supports the target as much. What the former do more is the trigger's work.
 
-With half of the clean rows both are fewer errors than with all, in less time. With a quarter
-flagged rows come down as far or further; but then spans of any kind cost trusted rows of the target
-label that label, because nearly all flagged rows are taught other labels and little speaks against
-it. Single numbers vary by several points from run to run. Seed 0 is in the tables below, and speaks
-for the choice more than other cells do.
+With half of the clean rows flagged rows come further down than with all, fewer rows of other labels
+are called the target, and it takes less time; some rows of the target label lose it, with spans of
+either kind. With a quarter that becomes many: nearly all flagged rows are taught other labels, and
+too little speaks for the target. Single numbers vary by several points from run to run. Seed 0 is
+in the tables below, and speaks for the choice more than other cells do.
 
 """
 PLANTED_IN = """\
