@@ -42,6 +42,7 @@ _CYCLES = AdversarialDistillation(
     presumed_clean=0,
     planted=0.0,
     decay=False,
+    later_share=1.0,
 )
 
 

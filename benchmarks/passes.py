@@ -10,7 +10,8 @@ trusted rows. Of the model that is kept: how often held-out trusted rows with sp
 flagged rows in them are called the target, beside spans of presumed clean rows whose content
 supports the target as much, and which hold no trigger. More often, in rows of other labels, is
 what is left of the backdoor; less often, in rows of the target label, is a backdoor turned round.
-Writes ``results/checks/passes.json``, run by run; the same command goes on where it was interrupted.
+Writes ``results/checks/passes.json``, run by run; the same command goes on where it was
+interrupted.
 Needs BEDKD_DATA_DIR.
 """
 

@@ -23,6 +23,7 @@ LATER = {
     "null": "correct",
     "association": None,
     "frozen_embeddings": False,
+    "later_share": 1.0,
 }
 
 
