@@ -87,6 +87,13 @@ def quick() -> Preset:
     )
 
 
+def cycles_quick() -> Preset:
+    """``cycles`` in the sizes of ``quick``, but four cycles on at most 192 flagged rows."""
+    parts, ours, _ = quick()
+    detector = replace(cycles().detector, mapping=ours.mapping, probe=ours.probe)
+    return Preset(parts, detector, replace(_CYCLES, max_suspects=192, cycles=4))
+
+
 def _rival(name: str) -> Callable[[], Preset]:
     """The named repair in place of ours, after the same detection."""
     return lambda: default()._replace(repair=REPAIRS[name]())
@@ -102,6 +109,7 @@ PRESETS: dict[str, Callable[[], Preset]] = {
     "cycles": cycles,
     "paper": paper,
     "quick": quick,
+    "cycles-quick": cycles_quick,
     "bounded": _repaired(punish="bounded"),
     "transplants-alone": _repaired(punish="none"),
     "relabel-alone": _repaired(transplant_every=None),

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict
 
+import pytest
+
 from bedkd import Parts, presets
 from bedkd.detectors.association import Association
 
@@ -18,19 +20,24 @@ def test_the_paper_preset_is_the_published_recipe():
         assert (stage.alpha, stage.lr, stage.batch_size) == (0.3, 3e-5, 16)
 
 
-def test_quick_differs_from_the_default_in_sizes_only():
-    quick, default = presets.quick(), presets.default()
-    sizes = {"max_suspects", "max_flagged", "presumed_clean", "epochs", "patience", "n_monitored"}
+@pytest.mark.parametrize(
+    ("small", "whole"),
+    [(presets.quick, presets.default), (presets.cycles_quick, presets.cycles)],
+)
+def test_the_small_forms_differ_in_sizes_only(small, whole):
+    quick, whole = small(), whole()
+    sizes = {"max_suspects", "max_flagged", "presumed_clean", "cycles"}
+    sizes |= {"epochs", "patience", "n_monitored"}
     pairs = [
-        (quick.detector.mapping, default.detector.mapping),
-        (quick.detector.probe, default.detector.probe),
-        (quick.repair, default.repair),
+        (quick.detector.mapping, whole.detector.mapping),
+        (quick.detector.probe, whole.detector.probe),
+        (quick.repair, whole.repair),
     ]
     for one, two in pairs:
         ours, theirs = asdict(one), asdict(two)
         assert {key for key in ours if ours[key] != theirs[key]} <= sizes
-    same = {"mapping": default.detector.mapping, "probe": default.detector.probe}
-    assert vars(quick.detector) | same == vars(default.detector)
+    same = {"mapping": whole.detector.mapping, "probe": whole.detector.probe}
+    assert vars(quick.detector) | same == vars(whole.detector)
 
 
 def test_the_default_holds_the_documented_numbers():

@@ -59,7 +59,7 @@ part of the rows only, or with other settings than its neighbours, the list unde
 """
 
 QUICK = """\
-`cycles` in sizes for a CPU, as the chapters run it, against attackers of several kinds on the
+The default in sizes for a CPU, as the chapters run it, against attackers of several kinds on the
 embedded reviews. [When it fails](../notebooks/10_when_it_fails.ipynb) discusses them.
 
 """
@@ -79,6 +79,11 @@ of the padding and the ranking of the flagged rows are ours.
 
 """,
     "quick": QUICK,
+    "cycles-quick": """\
+`cycles` in sizes for a CPU, on the embedded reviews with more and with fewer poisoned rows: where
+the curves of [What each part is worth](../notebooks/09_what_each_part_is_worth.ipynb) begin.
+
+""",
 }
 DEFENDED = """\
 *AUROC of mapping alone* is that of the mapping student's score, *AUROC* that of all evidence
@@ -273,8 +278,9 @@ def defended() -> str:
         name = folder.removeprefix("defended-")
         if name not in NOTES:
             continue
-        # The embedded task has the preset in small, and the table of parts.
-        records = [r for r in load(folder) if name == "quick" or r["cell"]["dataset"] != "reviews"]
+        # The embedded task has presets in small, and the table of parts.
+        small = name.endswith("quick")
+        records = [r for r in load(folder) if small or r["cell"]["dataset"] != "reviews"]
         if not records:
             continue
         header = ["data", "attack", "layers", "seeds", "AUROC of mapping alone", "AUROC"]
