@@ -7,7 +7,7 @@ set -e
 export ACCELERATE_MIXED_PRECISION="${ACCELERATE_MIXED_PRECISION:-bf16}"
 for how in "--lora 16 --lr 1e-3" "--lr 1e-4"; do
     for attack in badnets addsent; do
-        for preset in "" "--preset quick"; do
+        for preset in "" "--preset cycles-quick"; do
             # shellcheck disable=SC2086
             python -m bedkd reproduce --dataset sst2 --attack $attack --backbone smollm2 --layers 8 \
                 --pool 2000 --test-rows 600 --epochs 3 $how $preset --output results/decoders

@@ -10,7 +10,6 @@ import results_page
 import status_page
 from chapters import ROOT
 
-from bedkd.experiments.records import same
 from bedkd.files import read_json
 from bedkd.presets import PRESETS
 from bedkd.purify import settings as purify_settings
@@ -103,9 +102,22 @@ def test_the_ledger_counts_or_names_every_cell_on_real_data():
 
 @pytest.mark.parametrize("preset", ["default", "cycles", "paper"])
 def test_stored_cells_were_measured_with_the_settings_that_the_preset_has(preset):
-    wanted = purify_settings(*PRESETS[preset]())
     for record in results_page.load(f"defended-{preset}"):
-        assert same(record["report"]["settings"], wanted), ledger_page.name(record)
+        assert results_page.up_to_date(record), ledger_page.name(record)
+
+
+def test_settings_of_a_repair_count_only_where_something_was_repaired():
+    today = purify_settings(*PRESETS["cycles"]())
+    detector, repair = today["detector"], today["repair"]
+
+    def fresh(changed, **other):
+        found = {"changed": changed, "settings": today | other}
+        return results_page.up_to_date({"preset": "cycles", "report": found})
+
+    assert fresh(True)
+    assert not fresh(True, repair=repair | {"cycles": 5})
+    assert fresh(False, repair=repair | {"cycles": 5})
+    assert not fresh(False, detector=detector | {"fdr": 0.5})
 
 
 def test_means_over_different_cells_come_with_a_warning(monkeypatch):

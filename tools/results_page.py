@@ -124,7 +124,7 @@ word the row carries, or sentence where insertions are mixed.
 DECODERS = """\
 SmolLM2-135M, a language model, with a classification head (`benchmarks/decoders.sh`): its first
 {layers} layers only, few rows and few epochs, so that two CPU cores can train it. *Trained* says
-what of it: adapters beside it, with their rank, or all of its weights. Preset `quick`; shares
+what of it: adapters beside it, with their rank, or all of its weights. Preset `cycles-quick`; shares
 before → after it, and in brackets what a model of the same kind without poison has. A dash: not
 measured.
 [Decoders](../notebooks/15_decoders.ipynb) tells more, and what a repair takes in memory.
@@ -235,7 +235,9 @@ def decoders() -> str:
     before = load("decoders/undefended")
     if not before:
         return ""
-    after = {json.dumps(r["cell"], sort_keys=True): r for r in load("decoders/defended-quick")}
+    after = {
+        json.dumps(r["cell"], sort_keys=True): r for r in load("decoders/defended-cycles-quick")
+    }
     header = ["attack", "trained", "ASR (floor)", "RACC (ceiling)", "target class (ceiling)"]
     header += ["CACC (without poison)", "AUROC", "precision, recall"]
     shares = (("asr", "asr_floor"), ("racc", "racc_ceiling"))
@@ -454,7 +456,7 @@ def states() -> str:
     records = {stage: load(stage) for stage in stages if stage not in left_out}
     rows = []
     for stage, found in records.items():
-        other = [r for r in found if not same(r["report"]["settings"], now(r))]
+        other = [r for r in found if not up_to_date(r)]
         commits = {r["code"]["commit"][:7] for r in found if r.get("code", {}).get("commit")}
         unnamed = sum("code" not in r for r in found)
         counts = (len(found), len(other), unnamed)
@@ -466,6 +468,14 @@ def states() -> str:
     )
     header = ["stage", "runs", "with earlier settings", "without a commit", "commits"]
     return f"\n## State of the code\n\n{note}\n\n" + table(header, rows)
+
+
+def up_to_date(record: dict) -> bool:
+    """Whether a record's settings are today's; those of a repair only where there was one."""
+    used, wanted = dict(record["report"]["settings"]), now(record)
+    if not record["report"].get("changed", True):
+        del used["repair"], wanted["repair"]
+    return same(used, wanted)
 
 
 def now(record: dict) -> dict:
