@@ -124,9 +124,9 @@ word the row carries, or sentence where insertions are mixed.
 DECODERS = """\
 SmolLM2-135M, a language model, with a classification head (`benchmarks/decoders.sh`): its first
 {layers} layers only, few rows and few epochs, so that two CPU cores can train it. *Trained* says
-what of it: adapters beside it, with their rank, or all of its weights. Preset `cycles-quick`; shares
-before → after it, and in brackets what a model of the same kind without poison has. A dash: not
-measured.
+what of it: adapters beside it, with their rank, or all of its weights. Preset `cycles-quick`;
+shares before → after it, and in brackets what a model of the same kind without poison has. A dash:
+not measured.
 [Decoders](../notebooks/15_decoders.ipynb) tells more, and what a repair takes in memory.
 
 """
