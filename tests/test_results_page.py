@@ -106,6 +106,19 @@ def test_stored_cells_were_measured_with_the_settings_that_the_preset_has(preset
         assert results_page.up_to_date(record), ledger_page.name(record)
 
 
+def test_forecasts_are_scored_over_poisoned_and_honest_models(monkeypatch):
+    def judged(p, changed):
+        return {"cell": {"dataset": "sst2"}, "report": {"p_value": p, "changed": changed}}
+
+    poisoned = [judged(0.1, True), judged(0.4, False), judged(0.2, True), judged(None, False)]
+    monkeypatch.setattr(ledger_page, "load", lambda stage: poisoned)
+    said = ledger_page.forecasts([judged(0.8, False)])
+    assert "Of 5 verdicts on real data, at all poison rates, 4 have a p-value" in said
+    assert f"score of {(0.01 + 0.16 + 0.04 + 0.04) / 4:.3f} " in said
+    assert f"read as certain, have {1 / 4:.3f}" in said
+    assert f"poisoned models has {(3 * 0.0625 + 0.5625) / 4:.3f}" in said
+
+
 def test_settings_of_a_repair_count_only_where_something_was_repaired():
     today = purify_settings(*PRESETS["cycles"]())
     detector, repair = today["detector"], today["repair"]

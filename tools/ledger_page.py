@@ -361,7 +361,32 @@ def honest_models() -> str:
     if acted:
         said += f" Where the defence acted, clean accuracy fell by {max(lost):.1f} points at most "
         said += "(asked: 0.5)."
-    return f"**Honest models.** {said}\n\n"
+    return f"**Honest models.** {said}\n\n" + forecasts(records)
+
+
+def forecasts(honest: list[dict]) -> str:
+    """How good the p-values and verdicts of the default are as forecasts of poison."""
+    poisoned = [r for r in load("defended-default") if r["cell"]["dataset"] in GRID]
+    judged = [(record, 1.0) for record in poisoned] + [(record, 0.0) for record in honest]
+    known = [(r["report"], truth) for r, truth in judged if r["report"]["p_value"] is not None]
+    share_poisoned = sum(truth for _, truth in known) / len(known)
+    scores = {
+        "p-values": [1 - report["p_value"] for report, _ in known],
+        "verdicts": [float(report["changed"]) for report, _ in known],
+        "always the same": [share_poisoned] * len(known),
+    }
+    brier = {
+        name: mean_and_spread([(p - y) ** 2 for p, (_, y) in zip(said, known, strict=True)])[0]
+        for name, said in scores.items()
+    }
+    return (
+        f"**The p-value as a forecast.** Of {len(judged)} verdicts on real data, at all poison "
+        f"rates, {len(known)} have a p-value. Read as the probability 1 − p that there is a "
+        f"backdoor, they have a Brier score of {brier['p-values']:.3f} (0 is perfect); verdicts, "
+        f"read as certain, have {brier['verdicts']:.3f}, and who always forecasts the share of "
+        f"poisoned models has {brier['always the same']:.3f}. A p-value is no such probability; "
+        "the score only says how well it tells these models apart.\n\n"
+    )
 
 
 def page() -> str:
