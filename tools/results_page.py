@@ -37,7 +37,7 @@ NAMES = {
     "combination": "word combination",
     "mixed": "mixed insertions",
     "covered": "BadNets with cover rows",
-    "several-targets": "BadNets with two targets",  # what results/ still calls multi-target
+    "multi-target": "BadNets with two targets",
     "multi-target": "BadNets with two targets",
     "none": "no poison",
 }
