@@ -38,7 +38,6 @@ NAMES = {
     "mixed": "mixed insertions",
     "covered": "BadNets with cover rows",
     "multi-target": "BadNets with two targets",
-    "multi-target": "BadNets with two targets",
     "none": "no poison",
 }
 INTRODUCTION = """\
