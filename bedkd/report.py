@@ -23,8 +23,7 @@ from bedkd.training.runtime import accelerator, device
 PACKAGES = ("bedkd", "torch", "transformers", "datasets", "accelerate")
 TRIGGER_WORDS_SHOWN = 12
 ENDS = {
-    CONVERGED: "flagged rows held out from it were treated as their content supports, as far as so "
-    "many rows can tell.",
+    CONVERGED: "flagged rows held out from it were treated as their content supports.",
     PLATEAU: "flagged rows held out from it no longer came down. The purified model has the "
     "mean of its weights after the last cycles.",
     MAX_CYCLES: "no more were configured.",

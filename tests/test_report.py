@@ -196,7 +196,7 @@ def test_purification_report_says_what_was_done():
 @pytest.mark.parametrize(
     ("stopped", "said"),
     [
-        (CONVERGED, "as their content supports, as far as so many rows can tell"),
+        (CONVERGED, "were treated as their content supports"),
         (PLATEAU, "the mean of its weights after the last cycles"),
         (MAX_CYCLES, "no more were configured"),
     ],

@@ -138,11 +138,12 @@ been measured on test rows:
 2. A second pass, after a rewriting on SST-2 had ended above its limit.
 3. Suspected trigger words in presumed clean rows, after SST-2 BadNets, seed 1, had been turned
    round.
-4. Later passes over all flagged rows and half of the clean ones, three in all at most, after
-   SST-2 LLM rewrite, seed 1, had ended far above its floor. Flagged rows several times in the first
+4. Later passes over flagged rows twice, all trusted rows as transplants and half of the presumed
+   clean ones, three in all at most, after SST-2 LLM rewrite, seed 1, and StyleBkd, seed 0, had ended
+   far above their floors. Flagged rows several times in the first
    pass had been tried before, and taken back: they turned other rewritings round.
-5. Trusted rows once in a pass, as they are or with a span of a flagged row, and no other pass for
-   what chance explains, because the repair had taken more than a third of drop-and-retrain's time.
+5. Trusted rows once in a pass, as they are or with a span of a flagged row, because the repair had
+   taken more than a third of drop-and-retrain's time.
 
 Which earlier versions were measured on which cells is in the history of `results/`; the nine cells
 of the comparison were, several times, and so were SST-2 BadNets and LLM rewrite, seed 1, and the

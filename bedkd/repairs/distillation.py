@@ -65,7 +65,8 @@ class AdversarialDistillation:
         batch_size: rows in a batch.
         schedule: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
             ``interleave`` spreads the other batches between trust batches; ``shuffle`` is one pass
-            over trusted, presumed clean and flagged rows and over transplants, in random order.
+            over trusted rows, half of them as transplants, presumed clean and flagged rows, in random
+            order.
         punish: ``unbounded`` minimises −L (the paper), ``bounded`` minimises −log(1 − p(given
             label)) where p > ``target_probability``, ``relabel`` teaches soft labels (see
             :mod:`bedkd.repairs.soft_labels`), ``none`` does not punish.
@@ -82,8 +83,9 @@ class AdversarialDistillation:
         decay: in every cycle let the learning rate rise over the first tenth of the steps and then
             fall to 0; one cycle is then enough for the stopping rule, and of several the student
             keeps the weights of the one that came nearest to the rate expected.
-        later_share: with ``shuffle``, share of the clean rows, above 0 to 1, that cycles after the
-            first go over. Less takes less time and weighs the flagged rows more.
+        later_share: with ``shuffle``, share of the presumed clean rows, above 0 to 1, that cycles
+            after the first go over. These have all trusted rows as transplants and flagged rows
+            twice: what is left of the backdoor weighs more, and each takes less time.
         frozen_embeddings: leave the token embeddings as they are, which saves time and memory in a
             small model, most of whose weights they are. What was written into those of trigger
             words stays.
@@ -192,8 +194,7 @@ class AdversarialDistillation:
             stopping.load_state_dict(saved["stopping"])
             rng.bit_generator.state, history = saved["rng"], saved["history"]
         while not stopping.reason and len(history) < self.cycles:
-            share = self.later_share if history else 1.0
-            kinds, batches = zip(*work.schedule.cycle(rng, share), strict=True)
+            kinds, batches = zip(*work.schedule.cycle(rng, later=bool(history)), strict=True)
             if self.decay and history:
                 trainer.restart(len(batches))
             losses = trainer.train(batches)
@@ -298,6 +299,7 @@ class _Work:
             punish_every=s.punish_every,
             transplant_every=s.transplant_every or 1,
             batch_size=s.batch_size,
+            later_share=s.later_share,
         )
 
     def _punishment(self, flagged: EncodedTexts, labels: np.ndarray | None) -> Objective | None:

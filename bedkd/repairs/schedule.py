@@ -109,6 +109,7 @@ class Schedule:
         punish_every: trust steps between two punish steps.
         transplant_every: trust steps between two transplant steps.
         batch_size: rows a batch.
+        later_share: with ``shuffle``, share of the presumed clean rows that a later cycle goes over.
     """
 
     trust: Objective
@@ -124,6 +125,7 @@ class Schedule:
     punish_every: int
     transplant_every: int
     batch_size: int
+    later_share: float = 1.0
 
     @property
     def steps_per_cycle(self) -> int:
@@ -150,11 +152,11 @@ class Schedule:
         """How often a shuffled cycle goes over the flagged rows."""
         return max(len(self.trusted) // max(len(self.flagged), 1), 1)
 
-    def cycle(self, rng: np.random.Generator, share: float = 1.0) -> Iterator[tuple[str, Step]]:
-        """One cycle: the kind of each step, and the step. With ``shuffle``, ``share`` is that of
-        the clean rows which the cycle goes over; flagged rows come whole."""
+    def cycle(self, rng: np.random.Generator, later: bool = False) -> Iterator[tuple[str, Step]]:
+        """One cycle: the kind of each step, and the step. With ``shuffle`` a later one has all
+        trusted rows as transplants, flagged rows twice, and ``later_share`` of the others."""
         if self.order == "shuffle":
-            yield from self._shuffled(rng, share)
+            yield from self._shuffled(rng, later)
             return
         size = self.batch_size
         trust = (
@@ -177,9 +179,10 @@ class Schedule:
             if self.punish and number % self.punish_every == 0:
                 yield "punish", (self.punish, self.flagged, next(punishing))
 
-    def _shuffled(self, rng: np.random.Generator, share: float) -> Iterator[tuple[str, Step]]:
-        """One pass over everything, or over a share of what is clean, in random order."""
+    def _shuffled(self, rng: np.random.Generator, later: bool) -> Iterator[tuple[str, Step]]:
+        """One pass over everything in random order."""
         steps = []
+        share = self.later_share if later else 1.0
 
         def add(kind: str, objective: Objective, rows: EncodedTexts, which: np.ndarray) -> None:
             batches = rows.epoch(self.batch_size, rng, which)
@@ -189,12 +192,12 @@ class Schedule:
             return rng.permutation(len(rows))[: math.ceil(share * len(rows))]
 
         for _ in range(self.passes):
-            drawn = some(self.trusted)
-            hosts, plain = np.split(drawn, [len(drawn) // 2 if self.transplant else 0])
-            add("trust", self.trust, self.trusted, plain)
-            if len(hosts):
-                add("transplant", self.transplant, self.transplants.draw(rng), hosts)
-        for _ in range(self._repeats if self.punish else 0):
+            drawn = rng.permutation(len(self.trusted))
+            count = (len(drawn) if later else len(drawn) // 2) if self.transplant else 0
+            add("trust", self.trust, self.trusted, drawn[count:])
+            if count:
+                add("transplant", self.transplant, self.transplants.draw(rng), drawn[:count])
+        for _ in range(self._repeats * (2 if later else 1) if self.punish else 0):
             add("punish", self.punish, self.flagged, np.arange(len(self.flagged)))
         if self.presumed:
             add("presumed", cross_entropy, self.presumed, some(self.presumed))

@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from bedkd.metrics import Share
-
 # Why a repair ended.
 CONVERGED, PLATEAU, MAX_CYCLES = "converged", "plateau", "max_cycles"
 
@@ -16,16 +14,14 @@ class Stopping:
     """Asked after every cycle; ``reason`` is None until there is one.
 
     Converged: two cycles in a row in which held-out flagged rows get their given label no more
-    often than expected plus ``margin``, because one such cycle may be luck.
+    often than expected plus ``margin`` (one such cycle may be luck, unless it is ``settled``).
     Plateau: in the mean over ``patience`` cycles they came no further down than ``margin`` below
     their mean over as many cycles before; then the student gets the mean of its weights over the
     last of these cycles, because single cycles differ by chance.
 
     Where the learning rate falls to 0 in every cycle (``settled``), each ends in a model that could
-    be the result. Then one is enough, as soon as the lower end of the rate's interval is no higher
-    than that: what few held-out rows cannot tell from the aim is not worth another cycle. There is
-    no plateau, and the student gets the weights of the cycle whose rate came nearest to what is
-    expected, on either side: a later one may lead away again.
+    be the result. There is no plateau then, and the student gets the weights of the cycle whose
+    rate came nearest to what is expected, on either side: a later one may lead away again.
 
     Args:
         margin: see above; None never stops (the paper).
@@ -39,7 +35,7 @@ class Stopping:
         self, margin: float | None, patience: int | None, n_held_out: int, settled: bool = False
     ):
         self.margin, self.patience, self.settled = margin, patience, settled
-        self.n_held_out = n_held_out
+        self.good_cycles = 1 if settled else 2
         if settled or (margin is not None and n_held_out * margin < 1):
             self.patience = None
         self.reason: str | None = None
@@ -57,12 +53,8 @@ class Stopping:
             if not self.nearest or away < self.nearest["away"]:
                 kept = {"away": away, "cycle": len(history), "weights": _weights(student)}
                 self.nearest = kept
-            hits = np.arange(self.n_held_out) < round(given[-1] * self.n_held_out)
-            if (Share.of(hits).low or 0.0) <= expected[-1] + self.margin:
-                self.reason = CONVERGED
-            return
-        last = list(zip(given, expected, strict=True))[-2:]
-        if len(last) == 2 and all(g <= e + self.margin for g, e in last):
+        last = list(zip(given, expected, strict=True))[-self.good_cycles :]
+        if len(last) == self.good_cycles and all(g <= e + self.margin for g, e in last):
             self.reason = CONVERGED
         elif self.patience is not None:
             self.recent = [*self.recent, _weights(student)][-self.patience :]

@@ -41,7 +41,7 @@ def test_transplants_of_tiny_texts(host, donor):
         assert sorted(words) == sorted([*host.split(), *donor.split()])
 
 
-def cycle(tokenizer, toy, share=1.0, **changes):
+def cycle(tokenizer, toy, later=False, **changes):
     """The steps of one cycle: 120 trusted rows are 8 batches, 64 flagged ones are 4."""
     trusted, flagged = toy.rows(120), toy.rows(64, seed=5)
     encoded = [
@@ -64,8 +64,8 @@ def cycle(tokenizer, toy, share=1.0, **changes):
         "batch_size": 16,
     }
     schedule = Schedule(**{**settings, **changes})
-    steps = list(schedule.cycle(np.random.default_rng(0), share))
-    assert share < 1 or len(steps) == schedule.steps_per_cycle
+    steps = list(schedule.cycle(np.random.default_rng(0), later))
+    assert later or len(steps) == schedule.steps_per_cycle
     return steps
 
 
@@ -118,15 +118,19 @@ def test_hosts_are_drawn_anew_each_time_that_few_trusted_rows_are_gone_over(toke
     assert all(len(set(seen(steps, kind))) > 90 for kind in ("trust", "transplant"))
 
 
-def test_of_clean_rows_a_share_comes_and_of_flagged_ones_all(tokenizer, toy):
+def test_a_later_cycle_has_more_of_what_is_flagged_and_less_of_what_is_clean(tokenizer, toy):
     rows = toy.rows(40, seed=6)
     presumed = EncodedTexts(tokenizer, rows["text"][:], rows["label"][:])
     hosts = Planted(tokenizer, rows["text"][:], ["kx"], np.array(rows["label"]), 32)
-    given = {"order": "shuffle", "presumed": presumed, "planted": hosts}
-    steps = cycle(tokenizer, toy, 0.25, **given)
-    counts = {kind: len(set(seen(steps, kind))) for kind in dict(steps)}
-    expected = {"trust": 15, "transplant": 15, "presumed": 10, "planted": 10, "punish": 64}
-    assert counts == expected
+    given = {"order": "shuffle", "presumed": presumed, "planted": hosts, "later_share": 0.25}
+    steps = cycle(tokenizer, toy, True, **given)
+    assert seen(steps, "trust") == []
+    assert seen(steps, "transplant") == list(range(120))
+    assert seen(steps, "punish") == sorted([*range(64)] * 2)
+    for kind in ("presumed", "planted"):
+        assert len(set(seen(steps, kind))) == len(seen(steps, kind)) == 10
+    bare = cycle(tokenizer, toy, True, order="shuffle", transplant=None)
+    assert seen(bare, "trust") == list(range(120))
 
 
 def test_few_flagged_rows_are_gone_over_again(tokenizer, toy):

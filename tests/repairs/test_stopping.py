@@ -33,16 +33,8 @@ def test_one_cycle_at_the_expected_rate_is_not_enough(given, reason):
 
 
 def test_one_cycle_is_enough_where_the_learning_rate_fell_to_nothing():
-    assert ended([0.9, 0.4, 0.2, 0.1], settled=True)[:2] == (3, "converged")
-    assert ended([0.9, 0.9, 0.4], settled=True)[1] is None
-
-
-def test_what_few_held_out_rows_cannot_tell_from_the_aim_is_not_worth_another_cycle():
-    """The aim is 0.2: 0.28 is beyond it, and with 40 rows within chance."""
-    assert ended([0.9, 0.28, 0.28], settled=True)[:2] == (2, "converged")
-    assert ended([0.9, 0.28, 0.28], settled=True, n_held_out=400)[1] is None
-    assert ended([0.9, 0.28, 0.28])[1] is None
-    assert ended([1.0, 1.0], settled=True, n_held_out=0)[:2] == (1, "converged")
+    assert ended([0.9, 0.3, 0.2, 0.1], settled=True)[:2] == (3, "converged")
+    assert ended([0.9, 0.9, 0.3], settled=True)[1] is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +44,7 @@ def test_what_few_held_out_rows_cannot_tell_from_the_aim_is_not_worth_another_cy
 def test_of_cycles_that_settle_the_one_nearest_to_the_expected_rate_is_kept(given, kept):
     """Expected is 0.15; the student's only weight is the number of the cycle."""
     assert ended(given, settled=True)[2] == kept
-    assert ended(given, settled=True, n_held_out=400)[2] == kept
+    assert ended(given, settled=True, n_held_out=4)[2] == kept
     assert ended(given)[2] is None
     assert ended([0.9] * 8, settled=True, patience=2)[1:] == (None, 1)  # no plateau
 
