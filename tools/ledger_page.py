@@ -139,9 +139,9 @@ been measured on test rows:
 3. Suspected trigger words in presumed clean rows, after SST-2 BadNets, seed 1, had been turned
    round.
 4. Later passes over flagged rows twice, all trusted rows as transplants and half of the presumed
-   clean ones, three in all at most, after SST-2 LLM rewrite, seed 1, and StyleBkd, seed 0, had ended
-   far above their floors. Flagged rows several times in the first
-   pass had been tried before, and taken back: they turned other rewritings round.
+   clean ones, three in all at most, after SST-2 LLM rewrite, seed 1, and StyleBkd, seed 0, had
+   ended above their limits. Flagged rows several times in the first pass had been tried before, and
+   taken back: they turned other rewritings round.
 5. Trusted rows once in a pass, as they are or with a span of a flagged row, because the repair had
    taken more than a third of drop-and-retrain's time.
 

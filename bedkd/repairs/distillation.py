@@ -65,8 +65,8 @@ class AdversarialDistillation:
         batch_size: rows in a batch.
         schedule: ``alternate`` is a whole trust pass, then a whole punish pass (the paper);
             ``interleave`` spreads the other batches between trust batches; ``shuffle`` is one pass
-            over trusted rows, half of them as transplants, presumed clean and flagged rows, in random
-            order.
+            over trusted rows, half of them as transplants, presumed clean and flagged rows, in
+            random order.
         punish: ``unbounded`` minimises −L (the paper), ``bounded`` minimises −log(1 − p(given
             label)) where p > ``target_probability``, ``relabel`` teaches soft labels (see
             :mod:`bedkd.repairs.soft_labels`), ``none`` does not punish.

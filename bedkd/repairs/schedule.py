@@ -109,7 +109,8 @@ class Schedule:
         punish_every: trust steps between two punish steps.
         transplant_every: trust steps between two transplant steps.
         batch_size: rows a batch.
-        later_share: with ``shuffle``, share of the presumed clean rows that a later cycle goes over.
+        later_share: with ``shuffle``, share of the presumed clean rows that a later cycle goes
+            over.
     """
 
     trust: Objective
