@@ -1,18 +1,16 @@
-"""How many passes the default needs, and over how much, by what a defender can see. No test row is
-read.
+"""How many passes the default needs, and over what, by what a defender can see. No test row is read.
 
     python benchmarks/passes.py
 
 Three passes that nothing stops, on SST-2 after the rewriting by a language model, for which one is
-not enough; the later passes over all clean rows, half or a quarter of them. After each pass: how
-often flagged rows that it never trained on still get their given label, and accuracy on held-out
-trusted rows. Of the model that is kept: how often held-out trusted rows with spans of those
-flagged rows in them are called the target, beside spans of presumed clean rows whose content
-supports the target as much, and which hold no trigger. More often, in rows of other labels, is
-what is left of the backdoor; less often, in rows of the target label, is a backdoor turned round.
-Writes ``results/checks/passes.json``, run by run; the same command goes on where it was
-interrupted.
-Needs BEDKD_DATA_DIR.
+not enough. After each: how often flagged rows that it never trained on still get their given label,
+and accuracy on held-out trusted rows. Of the model that is kept: how often held-out trusted rows
+with spans of those flagged rows in them are called the target, beside spans of presumed clean rows
+whose content supports the target as much, and which hold no trigger. More often, in rows of other
+labels, is what is left of the backdoor; less often, in rows of the target label, is a backdoor
+turned round. Writes ``results/checks/passes.json``, run by run; the same command goes on where it
+was interrupted. What stands there of other ways of later passes was measured with earlier code:
+each run names its commit. Needs BEDKD_DATA_DIR.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ from bedkd.training.predict import predict
 
 PATH = Path(__file__).resolve().parent.parent / "results" / "checks" / "passes.json"
 SEEDS = (0, 1)
-SHARES = (1.0, 0.5, 0.25)
+LATER = "the default's"
 KEPT = ("flagged_given_label", "expected_rate", "held_out_accuracy")
 # So often each held-out trusted row gets a span.
 DRAWS = 4
@@ -76,32 +74,31 @@ def main() -> None:
     preset = default()
     record = report.provenance("python benchmarks/passes.py", seed=0, backbone="minilm")
     record["runs"] = read_json(PATH)["runs"] if PATH.is_file() else []
-    done = {(run["seed"], run["later_share"]) for run in record["runs"]}
+    done = {run["seed"] for run in record["runs"] if run["later"] == LATER}
+    # A rate below 0 is never reached: all passes.
+    repair = replace(preset.repair, cycles=3, stop_margin=-1.0)
     for seed in SEEDS:
-        wanted = [share for share in SHARES if (seed, share) not in done]
-        if not wanted:
+        if seed in done:
             continue
         case = experiments.case(experiments.Cell("sst2", "llm", seed=seed, layers=3), preset)
         found, _ = experiments.detection(case, preset.detector, progress=True)
-        for share in wanted:
-            start = time.process_time()
-            # A rate below 0 is never reached: all passes.
-            repair = replace(preset.repair, cycles=3, later_share=share, stop_margin=-1.0)
-            made = repair.repair(case, found)
-            seconds = time.process_time() - start
-            record["runs"].append(
-                {
-                    "seed": seed,
-                    "later_share": share,
-                    "held_out_rows": len(made.held_out),
-                    "passes": [{key: past[key] for key in KEPT} for past in made.history],
-                    "kept": made.details["kept_cycle"],
-                    "cpu_seconds": seconds,
-                    "spans": called_target(case, found, made, made.model),
-                    "spans_before": called_target(case, found, made, case.suspect),
-                }
-            )
-            write_json(record, PATH)
+        start = time.process_time()
+        made = repair.repair(case, found)
+        seconds = time.process_time() - start
+        record["runs"].append(
+            {
+                "seed": seed,
+                "later": LATER,
+                "commit": record["code"]["commit"],
+                "held_out_rows": len(made.held_out),
+                "passes": [{key: past[key] for key in KEPT} for past in made.history],
+                "kept": made.details["kept_cycle"],
+                "cpu_seconds": seconds,
+                "spans": called_target(case, found, made, made.model),
+                "spans_before": called_target(case, found, made, case.suspect),
+            }
+        )
+        write_json(record, PATH)
 
 
 if __name__ == "__main__":
