@@ -1,4 +1,5 @@
-"""How many passes the default needs, and over what, by what a defender can see. No test row is read.
+"""How many passes the default needs, and over what, by what a defender can see. No test row is
+read.
 
     python benchmarks/passes.py
 

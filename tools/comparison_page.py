@@ -69,21 +69,22 @@ settings of their papers or our first guess, and were not tuned.
 """
 PASSED = """\
 After rewritings few rows are flagged, and in a pass they are few among all the clean ones; one pass
-leaves a part of the backdoor. So later passes go over all flagged rows again and over half of the
-clean ones, which weighs the flagged ones more and takes less time. That was chosen on SST-2 after
-the rewriting by a language model, by what a defender can see; no test row was read
-(`benchmarks/passes.py`). *Given* is how often flagged rows that no batch was made of get their
-given label, %, after each of three passes that nothing stopped, in brackets how often their content
-supports it. Of the model that is kept, the next columns say how often trusted rows with a span in
-them get the target label, %: trusted rows of *other* labels, where each is an error, and of the
-*target* label, where each is right; with spans of those flagged rows, and in brackets of presumed
-clean rows whose content supports the target as much. What the former do more is the trigger's work.
+leaves a part of the backdoor. So later passes go over flagged rows twice, over all trusted rows as
+transplants, and over half of the presumed clean rows. That was chosen on SST-2 after the rewriting
+by a language model, by what a defender can see; no test row was read (`benchmarks/passes.py`).
+*Given* is how often flagged rows that no batch was made of get their given label, %, after each of
+three passes that nothing stopped, in brackets how often their content supports it. Of the model
+that is kept, the next columns say how often trusted rows with a span in them get the target label,
+%: trusted rows of *other* labels, where each is an error, and of the *target* label, where each is
+right; with spans of those flagged rows, and in brackets of presumed clean rows whose content
+supports the target as much. What the former do more is the trigger's work.
 
-With half of the clean rows flagged rows come further down than with all, fewer rows of other labels
-are called the target, and it takes less time; some rows of the target label lose it, with spans of
-either kind. With a quarter that becomes many: nearly all flagged rows are taught other labels, and
-too little speaks for the target. Single numbers vary by several points from run to run. Seed 0 is
-in the tables below, and speaks for the choice more than other cells do.
+After two such passes flagged rows have come further down than after two over everything (*all
+again*), in less time. With half of all clean rows they need a third pass; with a quarter they come
+down at once, but then spans of any kind cost trusted rows of the target label that label: nearly
+all flagged rows are taught other labels, and too little speaks for the target. Single numbers vary
+by several points from run to run. Seed 0 is in the tables below, and so is StyleBkd, whose residue
+on test rows was a reason to look again; both speak for the choice more than other cells do.
 
 """
 PLANTED_IN = """\
@@ -164,7 +165,7 @@ def passes(record: dict) -> str:
             for hosts in ("others", "target")
         ]
         right = f"{100 * run['passes'][-1]['held_out_accuracy']:.1f}"
-        line = [str(run["seed"]), f"{100 * run['later_share']:g} %", given, *spans]
+        line = [str(run["seed"]), run["later"], given, *spans]
         lines.append([*line, right, f"{run['cpu_seconds']:.0f}"])
     header = ["seed", "later passes", "given", "others called target", "target kept"]
     header += ["held-out accuracy", "CPU s"]
