@@ -78,24 +78,23 @@ measured.
 WHY_ASKED = """\
 **What stands behind the means.** Single cells miss the floor in both directions. Above it stands
 what the repair left; below it, where the target class is below its ceiling too, a mild inversion.
-The rewriting by a language model leaves most residue, with `default` as with most others: its
-victims lose much of their clean accuracy to it, its poisoned rows are fluent and have little in
-common, and detection is at its weakest there; with one seed of it `default` leaves more than
-`cycles` does ([The comparison](comparison.md) says what takes that away, and at what cost).
-Furthest below the floor `default` ends after the inserted sentence, which is the same in all
-flagged rows. With `cycles` two insertions stand beside the rewriting. Where words and a sentence
-are mixed, its rule ends the repair when held-out flagged rows *as a whole* are treated nearly as
-their content supports, and one of the words still works ([When it
-fails](../notebooks/10_when_it_fails.ipynb)). After a sentence in OLID held-out flagged rows reach a
-plateau above what their content supports, and why is not known. The style of an old Bible comes
-closest to inversion there: a style is in every word of a flagged row, the content of nearly all of
-them supports "not the target", and only the spans in transplants say otherwise ([chapter
-9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart); presumed clean rows, which
-`default` takes along, say it too. On AG News the mapping student hardly ranks the style at all (the
-column "AUROC of mapping alone" on the page [Results](results.md)), and content and wording decide
-without it. Clean accuracy *rises* in most cells, because the victims were harmed by the poison and
-clean rows win some of that back. What these cells do not show is a low poison rate: see the list at
-the top, and [The comparison](comparison.md).
+The rewriting by a language model is the hardest for `default`: its victims lose much of their clean
+accuracy to it, its poisoned rows are fluent and have little in common, and detection is at its
+weakest there; with one seed of it a third pass turned the backdoor round ([When it
+fails](../notebooks/10_when_it_fails.ipynb)). Furthest below the floor `default` ends after the
+inserted sentence, which is the same in all flagged rows. With `cycles` two insertions stand beside
+the rewriting. Where words and a sentence are mixed, its rule ends the repair when held-out flagged
+rows *as a whole* are treated nearly as their content supports, and one of the words still works
+([When it fails](../notebooks/10_when_it_fails.ipynb)). After a sentence in OLID held-out flagged
+rows reach a plateau above what their content supports, and why is not known. The style of an old
+Bible comes closest to inversion there: a style is in every word of a flagged row, the content of
+nearly all of them supports "not the target", and only the spans in transplants say otherwise
+([chapter 9](../notebooks/09_what_each_part_is_worth.ipynb) takes that apart); presumed clean rows,
+which `default` takes along, say it too. On AG News the mapping student hardly ranks the style at
+all (the column "AUROC of mapping alone" on the page [Results](results.md)), and content and wording
+decide without it. Clean accuracy *rises* in most cells, because the victims were harmed by the
+poison and clean rows win some of that back. What these cells do not show is a low poison rate: see
+the list at the top, and [The comparison](comparison.md).
 
 **How `cycles` came about.** It was chosen on training rows that the attack left alone and then
 triggered, or on training rows outside the pool, never on test rows. Most of it was chosen on two
