@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bedkd import cli, presets, run
 from bedkd.detectors.content import Content
+from bedkd.detectors.trigger_probe import TriggerProbe
 from bedkd.detectors.wording import Wording
 from bedkd.training.loop import Trainer
 
@@ -60,7 +61,8 @@ def become(request, rank):
     if request["processes"] > 1:  # what torchrun and accelerate launch tell a process
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), **request["environment"]}
     run.EVERY = 0.0  # a toy's passes take less than a second
-    known = {**vars(presets), "Content": Content, "Wording": Wording}
+    used = (Content, TriggerProbe, Wording)
+    known = {**vars(presets), **{part.__name__: part for part in used}}
     presets.PRESETS["quick"] = lambda: eval(request["preset"], known)
     if rank == 0:
         write_down(Path(request["log"]), request["hold"])

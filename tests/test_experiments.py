@@ -447,4 +447,4 @@ def test_chapters_share_one_cell_a_profile():
     quick, full = experiments.chapter_cell("quick"), experiments.chapter_cell("full")
     assert (quick.dataset, full.dataset) == ("reviews", "sst2")
     assert experiments.chapter_preset("quick") == presets.quick()
-    assert experiments.chapter_preset("full") == presets.cycles()
+    assert experiments.chapter_preset("full") == presets.default()

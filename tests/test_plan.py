@@ -17,7 +17,8 @@ def test_a_shuffled_pass_costs_what_its_rows_do(victim, tokenizer, task, monkeyp
         changed = preset._replace(repair=replace(preset.repair, **changes))
         return plan.plan(case, changed)["seconds"][1]
 
-    steps = preset.repair.cycles * 32 / preset.repair.batch_size
+    later = preset.repair.cycles - 1  # cycles over a share of them
+    steps = (1 + later * preset.repair.later_share) * 32 / preset.repair.batch_size
     assert seconds(presumed_clean=32) - seconds(presumed_clean=0) == pytest.approx(steps)
     more = seconds(max_suspects=10**6) - seconds(max_suspects=len(task.train))
     assert more == 0  # there are no more rows than that

@@ -145,14 +145,9 @@ def test_means_over_different_cells_come_with_a_warning(monkeypatch):
 
 def test_what_stands_behind_the_means_is_what_the_ledger_says():
     found = ledger_page.cells("default")
-    most, least = (f(found, key=ledger_page.above_floor)["cell"]["attack"] for f in (max, min))
-    assert (most, least) == ("llm", "addsent")
-    both = [
-        {ledger_page.name(r): ledger_page.above_floor(r) for r in ledger_page.cells(preset)}
-        for preset in ("default", "cycles")
-    ]
-    worse = [name for name in both[0] if both[0][name] > max(both[1][name], ledger_page.FAR)]
-    assert worse == ["SST-2 LLM rewrite (BGM-like), seed 1"]
+    least = min(found, key=ledger_page.above_floor)["cell"]["attack"]
+    turned = [ledger_page.name(r) for r in found if (ledger_page.target_class(r) or 0) < -10]
+    assert (least, turned) == ("addsent", ["SST-2 LLM rewrite (BGM-like), seed 1"])
     for preset in ("default", "cycles"):
         losses = [ledger_page.loss(r) for r in ledger_page.cells(preset)]
         assert sum(lost < 0 for lost in losses) > 0.6 * len(losses)
