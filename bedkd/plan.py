@@ -96,11 +96,12 @@ def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
         )
         batches = math.ceil(tune / repair.batch_size) * (1 + extra) * repair.oversample
         batches *= repair.cycles
-        if repair.schedule == "shuffle":  # later cycles go over a share of the clean rows
-            clean = tune + min(repair.presumed_clean, rows // 2)
-            clean *= 1 + (repair.cycles - 1) * repair.later_share
-            flagged = repair.cycles * min(repair.max_suspects, rows)
-            batches = math.ceil((clean + flagged) / repair.batch_size)
+        if repair.schedule == "shuffle":
+            # Later cycles go over a share of the presumed clean rows, and over flagged ones twice.
+            later = repair.cycles - 1
+            passed = repair.cycles * tune + (1 + 2 * later) * min(repair.max_suspects, rows)
+            passed += (1 + later * repair.later_share) * min(repair.presumed_clean, rows // 2)
+            batches = math.ceil(passed / repair.batch_size)
         asked = repair.cycles * (held_out + repair.max_suspects / 4)
         parts.append((0.0, batches * step + asked * ask))
     return parts
