@@ -349,4 +349,8 @@ def _repair(report: dict) -> Section | None:
     if made.get("kept_cycle", len(history)) < len(history):
         ended += f" The purified model has the weights after cycle {made['kept_cycle']}, where "
         ended += "flagged rows came nearest to what their content supports."
+    if made.get("kept_share", 1.0) < 1:
+        share = f"{made['kept_share']:.0%}"
+        ended += f" The purified model goes {share} of the way of the last one, no further than it "
+        ended += "takes to treat flagged rows nearly as their content supports."
     return Section("Distillation", header, rows, [ended])

@@ -219,6 +219,10 @@ def test_the_report_says_which_cycle_was_kept_unless_it_is_the_last():
 
     assert said(1)
     assert not said(2)
+    made = purification(repair={"stopped": CONVERGED, "kept_share": 0.375}, repair_history=history)
+    assert "goes 38% of the way of the last one" in report.purification_markdown(made)
+    made["repair"]["kept_share"] = 1.0
+    assert "of the way" not in report.purification_markdown(made)
 
 
 def test_a_report_needs_no_figures_of_our_own_methods():

@@ -26,7 +26,7 @@ from bedkd.errors import InputError
 from bedkd.repairs.base import Repaired
 from bedkd.repairs.schedule import Planted, Schedule, Transplants
 from bedkd.repairs.soft_labels import soft_labels
-from bedkd.repairs.stopping import MAX_CYCLES, Stopping
+from bedkd.repairs.stopping import MAX_CYCLES, Stopping, no_further
 from bedkd.run import Run
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.loop import Objective, Trainer
@@ -81,8 +81,10 @@ class AdversarialDistillation:
             there are any. All flagged rows say "not the target"; these say that the words mean
             nothing.
         decay: in every cycle let the learning rate rise over the first tenth of the steps and then
-            fall to 0; one cycle is then enough for the stopping rule, and of several the student
-            keeps the weights of the one that came nearest to the rate expected.
+            fall to 0; one cycle is then enough for the stopping rule. Where it takes more, the
+            student goes only as far into the last one as that asks (``details["kept_share"]``);
+            where none is enough, it keeps the weights of the one that came nearest to the rate
+            expected (``details["kept_cycle"]``).
         later_share: with ``shuffle``, share of the presumed clean rows, above 0 to 1, that cycles
             after the first go over. These have all trusted rows as transplants and flagged rows
             twice: what is left of the backdoor weighs more, and each takes less time.
@@ -213,7 +215,12 @@ class AdversarialDistillation:
             )
         student.load_state_dict(stopping.final_weights(), strict=False)
         details = {"stopped": stopping.reason or MAX_CYCLES, "held_out_flagged": work.n_held_out}
-        if stopping.nearest:
+        if self.decay and stopping.reason and len(history) > 1:
+            most = history[-1]["expected_rate"] + self.stop_margin
+            before, after = stopping.recent
+            share = no_further(student, before, after, lambda: work.given_label(student) <= most)
+            details["kept_share"] = share
+        elif stopping.nearest:
             details["kept_cycle"] = stopping.nearest["cycle"]
         supported = work.expected if work.n_held_out else None
         return Repaired(student, history, rows, details, work.held_out, supported)
@@ -321,13 +328,17 @@ class _Work:
             )
             for kind in dict.fromkeys(kinds)
         }
-        clean, suspect = predict(student, self.guard), predict(student, self.monitored)
+        clean, given = predict(student, self.guard), self.given_label(student)
         return {
             **by_kind,
             "held_out_accuracy": float((clean.labels == self.guard.labels).mean()),
-            "flagged_given_label": float((suspect.labels == self.monitored.labels).mean()),
+            "flagged_given_label": given,
             "expected_rate": self._expected_rate(clean.labels),
         }
+
+    def given_label(self, student) -> float:
+        """How often held-out flagged rows get their given label."""
+        return float((predict(student, self.monitored).labels == self.monitored.labels).mean())
 
     def _expected_rate(self, answers: np.ndarray) -> float:
         """How often held-out flagged rows would get their given label without a trigger."""

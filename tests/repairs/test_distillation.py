@@ -319,6 +319,31 @@ def test_presumed_clean_rows_are_trained_on_and_the_learning_rate_falls_in_every
     assert len(made.held_out)
 
 
+def test_into_a_second_pass_the_student_goes_no_further_than_it_must(
+    victim, tokenizer, task, weights
+):
+    case = Case(victim, tokenizer, task.clean["dev"], task.train, Parts(5, 20, 10), max_length=32)
+    found = Given(tuple(np.flatnonzero(task.train["poisoned"]))).detect(case)
+    shuffled = replace(REPAIR, schedule="shuffle", presumed_clean=30, decay=True, stop_margin=-1.0)
+    shuffled = replace(shuffled, lr=6e-3)
+    seen = []
+    all_cycles = shuffled.repair(case, found, Run(callback=lambda m: seen.append(weights(m)) or {}))
+    first, second = (r["flagged_given_label"] - r["expected_rate"] for r in all_cycles.history)
+    assert first > second  # the second is what an aim in between asks for
+    middle = replace(shuffled, stop_margin=(first + second) / 2)
+    made = middle.repair(case, found)
+    assert (made.details["stopped"], len(made.history)) == ("converged", 2)
+    share = made.details["kept_share"]
+    assert 0 < share < 1
+    for name, found_now in weights(made.model).items():
+        start, end = (one[name] for one in seen)
+        np.testing.assert_allclose(found_now, start + share * (end - start), atol=1e-6)
+    rows = case.encoded(case.untrusted.select(made.held_out), "held-out flagged rows")
+    given = (predict(made.model, rows).labels == rows.labels).mean()
+    assert given <= made.history[-1]["expected_rate"] + middle.stop_margin
+    assert "kept_cycle" not in made.details
+
+
 def test_a_repair_goes_on_between_two_passes_where_it_was_interrupted(
     victim, tokenizer, task, tmp_path, weights, same_weights
 ):

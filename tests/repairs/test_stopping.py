@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bedkd.repairs.stopping import Stopping
+from bedkd.repairs.stopping import Stopping, no_further
 
 
 def ended(given, margin=0.05, patience=4, n_held_out=40, settled=False):
@@ -39,14 +39,41 @@ def test_one_cycle_is_enough_where_the_learning_rate_fell_to_nothing():
 
 @pytest.mark.parametrize(
     ("given", "kept"),
-    [([0.9, 0.3], 2), ([0.3, 0.5], 1), ([0.3, 0.3], 1), ([0.22, 0.0], 1), ([0.5, 0.9, 0.14], 3)],
+    [([0.9, 0.3], 2), ([0.3, 0.5], 1), ([0.3, 0.3], 1), ([0.9, 0.5, 0.6, 0.7], 2)],
 )
-def test_of_cycles_that_settle_the_one_nearest_to_the_expected_rate_is_kept(given, kept):
+def test_where_none_is_enough_the_cycle_nearest_to_the_expected_rate_is_kept(given, kept):
     """Expected is 0.15; the student's only weight is the number of the cycle."""
     assert ended(given, settled=True)[2] == kept
     assert ended(given, settled=True, n_held_out=4)[2] == kept
     assert ended(given)[2] is None
     assert ended([0.9] * 8, settled=True, patience=2)[1:] == (None, 1)  # no plateau
+
+
+def test_a_student_goes_no_further_than_the_aim():
+    student = torch.nn.Linear(2, 1, bias=False)
+    before, after = ({"weight": torch.tensor([[5.0, value]])} for value in (1.0, 0.0))
+    asked = []
+
+    def up_to(most):
+        asked.append(student.weight[0, 1].item())
+        return asked[-1] <= most
+
+    for most, share in ((0.75, 0.25), (0.8, 0.25), (0.74, 0.375), (0.1, 1.0), (0.95, 0.125)):
+        assert no_further(student, before, after, lambda most=most: up_to(most)) == share
+        assert student.weight[0].tolist() == [5.0, 1 - share]
+    assert len(asked) == 15
+    assert before["weight"].tolist() == [[5.0, 1.0]]
+
+
+def test_of_cycles_that_settle_the_weights_around_the_last_are_kept():
+    student = torch.nn.Linear(1, 1, bias=False)
+    stopping, history = Stopping(0.05, 4, 40, settled=True), []
+    for number, share in enumerate((0.9, 0.5, 0.22, 0.0), start=1):
+        history.append({"flagged_given_label": share, "expected_rate": 0.15})
+        torch.nn.init.constant_(student.weight, number)
+        stopping.after_cycle(history, student)
+    assert [weights["weight"].item() for weights in stopping.recent] == [3, 4]
+    assert stopping.final_weights() == {}  # the student goes on from them
 
 
 def test_it_ends_when_flagged_rows_come_no_further_down():
