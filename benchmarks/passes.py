@@ -11,11 +11,16 @@ whose content supports the target as much, and which hold no trigger. More often
 labels, is what is left of the backdoor; less often, in rows of the target label, is a backdoor
 turned round. Writes ``results/checks/passes.json``, run by run; the same command goes on where it
 was interrupted. What stands there of other ways of later passes was measured with earlier code:
-each run names its commit. Needs BEDKD_DATA_DIR.
+each run names its commit.
+
+Then two repairs that the stopping rule ends after a later pass: the same of the weights at the end
+of that pass, and of those that the student keeps, which go into it only as far as the aim asks.
+Needs BEDKD_DATA_DIR.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -31,12 +36,15 @@ from bedkd.repairs import Repaired
 from bedkd.repairs.distillation import presumed_clean
 from bedkd.repairs.schedule import Transplants
 from bedkd.repairs.soft_labels import soft_labels
+from bedkd.run import Run
 from bedkd.training.predict import predict
 
 PATH = Path(__file__).resolve().parent.parent / "results" / "checks" / "passes.json"
 SEEDS = (0, 1)
 LATER = "the default's"
 KEPT = ("flagged_given_label", "expected_rate", "held_out_accuracy")
+# Attack and seed, on SST-2; what a later pass may do too much.
+TOO_FAR = (("synbkd", 1), ("llm", 1))
 # So often each held-out trusted row gets a span.
 DRAWS = 4
 
@@ -100,6 +108,34 @@ def main() -> None:
             }
         )
         write_json(record, PATH)
+    known = read_json(PATH).get("ways", [])
+    record["ways"] = [way for way in known if (way["attack"], way["seed"]) in TOO_FAR]
+    for attack, seed in TOO_FAR:
+        if (attack, seed) not in {(way["attack"], way["seed"]) for way in record["ways"]}:
+            record["ways"].append(how_far(attack, seed, record["code"]["commit"]))
+            write_json(record, PATH)
+
+
+def how_far(attack: str, seed: int, commit: str) -> dict:
+    """A repair that ends after a later pass: all of that pass, and as far as the student goes."""
+    preset, students = default(), []
+    case = experiments.case(experiments.Cell("sst2", attack, seed=seed, layers=3), preset)
+    found, _ = experiments.detection(case, preset.detector, progress=True)
+    watch = Run(callback=lambda student: students.append(copy.deepcopy(student)) or {})
+    made = preset.repair.repair(case, found, watch)
+    rows = case.encoded(case.untrusted.select(made.held_out), "held-out flagged rows")
+    given = (predict(made.model, rows).labels == rows.labels).mean()
+    return {
+        "attack": attack,
+        "seed": seed,
+        "commit": commit,
+        "held_out_rows": len(made.held_out),
+        "passes": [{key: past[key] for key in KEPT} for past in made.history],
+        "kept_share": made.details["kept_share"],
+        "kept_given_label": float(given),
+        "spans": called_target(case, found, made, made.model),
+        "spans_whole": called_target(case, found, made, students[-1]),
+    }
 
 
 if __name__ == "__main__":

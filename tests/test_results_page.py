@@ -3,6 +3,7 @@
 import json
 
 import comparison_page
+import default_choices
 import ledger_page
 import performance_page
 import pytest
@@ -262,7 +263,10 @@ def test_the_comparison_measures_every_method_against_retraining(monkeypatch):
 
 
 def test_the_passes_bear_out_what_the_comparison_says_of_them():
-    runs = {(r["seed"], r["later"]): r for r in read_json(comparison_page.PASSES)["runs"]}
+    runs = {
+        (r["seed"], r["later"]): r
+        for r in read_json(default_choices.CHECKS / "passes.json")["runs"]
+    }
     ways = {way for _, way in runs}
     whole, half, quarter = "all again", "half of all clean rows", "a quarter of them"
     assert ways == {whole, half, quarter, "the default's"}
@@ -282,8 +286,21 @@ def test_the_passes_bear_out_what_the_comparison_says_of_them():
             assert kept[quarter] < min(kept[way] for way in ways - {quarter}) - 0.1
 
 
+def test_a_later_pass_leads_too_far_and_the_student_goes_less_far():
+    ways = read_json(default_choices.CHECKS / "passes.json")["ways"]
+    assert {(way["attack"], way["seed"]) for way in ways} == {("synbkd", 1), ("llm", 1)}
+    for way in ways:
+        last, aim = way["passes"][-1], way["passes"][-1]["expected_rate"] + 0.05
+        assert last["flagged_given_label"] < way["kept_given_label"] <= aim
+        assert way["passes"][-2]["flagged_given_label"] > aim
+        assert way["kept_share"] < 0.5
+
+
 def test_words_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():
-    runs = {(r["cell"], r["share"]): r for r in read_json(comparison_page.PLANTED)["runs"]}
+    runs = {
+        (r["cell"], r["share"]): r
+        for r in read_json(default_choices.CHECKS / "planted.json")["runs"]
+    }
     cells = {name for name, _ in runs}
     insertions = {name for name in cells if "llm" not in name}
     assert (len(cells), len(insertions)) == (4, 3)

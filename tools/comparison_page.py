@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from chapters import ROOT
-from results_page import NAMES, load, share, spread_text, write_or_check
+from default_choices import tried
+from results_page import NAMES, beside, load, share, spread_text, write_or_check
 
 from bedkd.detectors import DETECTORS
-from bedkd.files import read_json
 from bedkd.repairs import REPAIRS
 from bedkd.report import table
 
@@ -22,8 +22,6 @@ PAGE = ROOT / "book" / "comparison.md"
 FOLDER = ROOT / "results" / "comparison"
 # The same methods where one training row in a hundred is poisoned, or fewer.
 FEW_FOLDER = ROOT / "results" / "few-rows"
-PASSES = ROOT / "results" / "checks" / "passes.json"
-PLANTED = PASSES.with_name("planted.json")
 # All but `cycles` share the detection of `default`, whose results are no part of these folders.
 OURS = ("default", "cycles")
 RIVALS = tuple(name for name in REPAIRS if name != "bedkd")
@@ -65,38 +63,6 @@ of the victim's own training, `continue` one pass with half its learning rate. T
 detectors are set at one false positive rate on trusted rows, 5 %, but for `cube`, which has a rule
 of its own; a verdict needs a p-value of at most 0.01 and 16 flagged rows. Detectors have the
 settings of their papers or our first guess, and were not tuned.
-
-"""
-PASSED = """\
-After rewritings few rows are flagged, and in a pass they are few among all the clean ones; one pass
-leaves a part of the backdoor. So later passes go over flagged rows twice, over all trusted rows as
-transplants, and over half of the presumed clean rows. That was chosen on SST-2 after the rewriting
-by a language model, by what a defender can see; no test row was read (`benchmarks/passes.py`).
-*Given* is how often flagged rows that no batch was made of get their given label, %, after each of
-three passes that nothing stopped, in brackets how often their content supports it. Of the model
-that is kept, the next columns say how often trusted rows with a span in them get the target label,
-%: trusted rows of *other* labels, where each is an error, and of the *target* label, where each is
-right; with spans of those flagged rows, and in brackets of presumed clean rows whose content
-supports the target as much. What the former do more is the trigger's work.
-
-After two such passes flagged rows have come further down than after two over everything (*all
-again*), in less time. With half of all clean rows they need a third pass; with a quarter they come
-down at once, but then spans of any kind cost trusted rows of the target label that label: nearly
-all flagged rows are taught other labels, and too little speaks for the target. Single numbers vary
-by several points from run to run. Seed 0 is in the tables below, and so is StyleBkd, whose residue
-on test rows was a reason to look again; both speak for the choice more than other cells do.
-
-"""
-PLANTED_IN = """\
-Every flagged row says "not the target". Where little else speaks of the trigger, a repair turns the
-backdoor round, mildly, and a defender can see that: trusted rows of the target label lose it when
-the suspected trigger words are put in front of them (*kept*, in brackets without the words; %). So
-one to four of these words are put into half of the presumed clean rows, whose labels stay. Then
-most rows keep the label, and flagged rows come near to what their content supports (*given*, in
-brackets *expected*) after insertions; after the rewriting they still do not. No test row was read
-(`benchmarks/planted.py`), but it was tried because some had been: those of SST-2 BadNets, seed 1,
-had shown the turn. (Measured while a second pass went over everything, and trusted rows came
-twice.)
 
 """
 NOTHING = """\
@@ -153,48 +119,10 @@ The right verdict is "no evidence". Below, "backdoor suspected" is a false alarm
 """
 
 
-def passes(record: dict) -> str:
-    """What each pass of our default brings, by how much of the clean rows later ones go over."""
-    lines = []
-    for run in record["runs"]:
-        rates = [f"{100 * past['flagged_given_label']:.1f}" for past in run["passes"]]
-        given = f"{', '.join(rates)} ({100 * run['passes'][0]['expected_rate']:.1f})"
-        spans = [
-            f"{100 * run['spans'][f'flagged_in_{hosts}']:.1f} "
-            f"({100 * run['spans'][f'clean_in_{hosts}']:.1f})"
-            for hosts in ("others", "target")
-        ]
-        right = f"{100 * run['passes'][-1]['held_out_accuracy']:.1f}"
-        line = [str(run["seed"]), run["later"], given, *spans]
-        lines.append([*line, right, f"{run['cpu_seconds']:.0f}"])
-    header = ["seed", "later passes", "given", "others called target", "target kept"]
-    header += ["held-out accuracy", "CPU s"]
-    return PASSED + table(header, lines) + "\n"
-
-
-def planted(record: dict) -> str:
-    """What suspected trigger words in presumed clean rows do, run by run."""
-    lines = []
-    for run in record["runs"]:
-        seed = run["cell"].rsplit("-s", 1)[1]
-        where = f"{NAMES[run['dataset']]}, {NAMES[run['attack']]}, seed {seed}"
-        kept = beside(run["own_after"]["value"], run["own_bare"]["value"])
-        given = beside(run["flagged_given_label"], run["expected_rate"])
-        right, seconds = f"{100 * run['held_out_accuracy']:.1f}", f"{run['cpu_seconds']:.0f}"
-        share = f"{100 * run['share']:.0f} %"
-        lines.append([where, share, str(run["passes"]), kept, given, right, seconds])
-    header = ["cell", "with words", "passes", "kept", "given", "held-out accuracy", "CPU s"]
-    return PLANTED_IN + table(header, lines) + "\n"
-
-
 def cell_name(record: dict) -> str:
     cell = record["cell"]
     rate = "" if cell["rate"] in (0.0, 0.2) else f", {100 * cell['rate']:g} %"
     return f"{NAMES[cell['dataset']]}, {NAMES[cell['attack']]}{rate}, seed {cell['seed']}"
-
-
-def beside(value: float, limit: float) -> str:
-    return f"{100 * value:.1f} ({100 * limit:.1f})"
 
 
 def compared(folder: Path = FOLDER) -> dict[str, dict[str, dict]]:
@@ -405,8 +333,7 @@ def detectors() -> str:
 
 def page() -> str:
     """The whole page as Markdown."""
-    tried = passes(read_json(PASSES)) + planted(read_json(PLANTED))
-    parts = (INTRODUCTION, PROTOCOL, tried, repairs(), few_rows(), detectors())
+    parts = (INTRODUCTION, PROTOCOL, tried(), repairs(), few_rows(), detectors())
     return "".join(parts).rstrip("\n") + "\n"
 
 

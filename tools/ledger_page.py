@@ -141,7 +141,10 @@ been measured on test rows:
    clean ones, three in all at most, after SST-2 LLM rewrite, seed 1, and StyleBkd, seed 0, had
    ended above their limits. Flagged rows several times in the first pass had been tried before, and
    taken back: they turned other rewritings round.
-5. Trusted rows once in a pass, as they are or with a span of a flagged row, because the repair had
+5. Into the pass that reaches the aim only as far as the aim asks, after SST-2 SynBkd, seed 1, had
+   been turned round and LLM rewrite, seed 1, too; and no lower accuracy on held-out trusted rows
+   there, after OLID SynBkd had ended above its limit without this.
+6. Trusted rows once in a pass, as they are or with a span of a flagged row, because the repair had
    taken more than a third of drop-and-retrain's time.
 
 Which earlier versions were measured on which cells is in the history of `results/`; the nine cells

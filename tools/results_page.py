@@ -151,6 +151,10 @@ def share(result: dict, key: str, label: str | None = None) -> float | None:
     return None if found is None else found["value"]
 
 
+def beside(value: float, limit: float) -> str:
+    return f"{100 * value:.1f} ({100 * limit:.1f})"
+
+
 def spread_text(values: list[float | None], digits: int = 1) -> str:
     """Mean and spread; a dash where nothing was measured."""
     known = [value for value in values if value is not None]

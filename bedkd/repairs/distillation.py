@@ -13,6 +13,7 @@ Source: arXiv 2508.01595, adversarial knowledge distillation. Departures are opt
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,9 +83,10 @@ class AdversarialDistillation:
             nothing.
         decay: in every cycle let the learning rate rise over the first tenth of the steps and then
             fall to 0; one cycle is then enough for the stopping rule. Where it takes more, the
-            student goes only as far into the last one as that asks (``details["kept_share"]``);
-            where none is enough, it keeps the weights of the one that came nearest to the rate
-            expected (``details["kept_cycle"]``).
+            student goes only as far into the last one as that asks, as long as it knows held-out
+            trusted rows no worse than at its end (``details["kept_share"]``); where none is enough,
+            it keeps the weights of the one that came nearest to the rate expected
+            (``details["kept_cycle"]``).
         later_share: with ``shuffle``, share of the presumed clean rows, above 0 to 1, that cycles
             after the first go over. These have all trusted rows as transplants and flagged rows
             twice: what is left of the backdoor weighs more, and each takes less time.
@@ -216,10 +218,8 @@ class AdversarialDistillation:
         student.load_state_dict(stopping.final_weights(), strict=False)
         details = {"stopped": stopping.reason or MAX_CYCLES, "held_out_flagged": work.n_held_out}
         if self.decay and stopping.reason and len(history) > 1:
-            most = history[-1]["expected_rate"] + self.stop_margin
-            before, after = stopping.recent
-            share = no_further(student, before, after, lambda: work.given_label(student) <= most)
-            details["kept_share"] = share
+            reached = work.as_good(student, history[-1], self.stop_margin)
+            details["kept_share"] = no_further(student, *stopping.recent, reached)
         elif stopping.nearest:
             details["kept_cycle"] = stopping.nearest["cycle"]
         supported = work.expected if work.n_held_out else None
@@ -328,17 +328,24 @@ class _Work:
             )
             for kind in dict.fromkeys(kinds)
         }
-        clean, given = predict(student, self.guard), self.given_label(student)
+        clean = predict(student, self.guard).labels
         return {
             **by_kind,
-            "held_out_accuracy": float((clean.labels == self.guard.labels).mean()),
-            "flagged_given_label": given,
-            "expected_rate": self._expected_rate(clean.labels),
+            "held_out_accuracy": float((clean == self.guard.labels).mean()),
+            "flagged_given_label": _agreement(student, self.monitored),
+            "expected_rate": self._expected_rate(clean),
         }
 
-    def given_label(self, student) -> float:
-        """How often held-out flagged rows get their given label."""
-        return float((predict(student, self.monitored).labels == self.monitored.labels).mean())
+    def as_good(self, student, last: dict, margin: float) -> Callable[[], bool]:
+        """Whether the student reaches the aim with the weights it has when asked, and knows
+        held-out trusted rows no worse than after the last cycle, whose record is given."""
+        most, least = last["expected_rate"] + margin, last["held_out_accuracy"]
+
+        def good() -> bool:
+            reached = _agreement(student, self.monitored) <= most
+            return reached and _agreement(student, self.guard) >= least
+
+        return good
 
     def _expected_rate(self, answers: np.ndarray) -> float:
         """How often held-out flagged rows would get their given label without a trigger."""
@@ -347,3 +354,8 @@ class _Work:
         target = np.bincount(self.monitored.labels).argmax()
         others = self.guard.labels != target
         return float((answers[others] == target).mean()) if others.any() else 0.0
+
+
+def _agreement(student, rows: EncodedTexts) -> float:
+    """Share of rows that get the label they carry."""
+    return float((predict(student, rows).labels == rows.labels).mean())

@@ -320,7 +320,7 @@ def test_presumed_clean_rows_are_trained_on_and_the_learning_rate_falls_in_every
 
 
 def test_into_a_second_pass_the_student_goes_no_further_than_it_must(
-    victim, tokenizer, task, weights
+    victim, tokenizer, task, weights, monkeypatch
 ):
     case = Case(victim, tokenizer, task.clean["dev"], task.train, Parts(5, 20, 10), max_length=32)
     found = Given(tuple(np.flatnonzero(task.train["poisoned"]))).detect(case)
@@ -342,6 +342,16 @@ def test_into_a_second_pass_the_student_goes_no_further_than_it_must(
     given = (predict(made.model, rows).labels == rows.labels).mean()
     assert given <= made.history[-1]["expected_rate"] + middle.stop_margin
     assert "kept_cycle" not in made.details
+    # Nor where it would know held-out trusted rows worse than at the end of the pass.
+    guard = len(case.divided.held_out)
+    agreement = distillation._agreement
+
+    def worse(student, rows):
+        return agreement(student, rows) - (len(rows) == guard)
+
+    monkeypatch.setattr(distillation, "_agreement", worse)
+    assert len(made.held_out) != guard
+    assert middle.repair(case, found).details["kept_share"] == 1
 
 
 def test_a_repair_goes_on_between_two_passes_where_it_was_interrupted(
