@@ -318,16 +318,23 @@ def test_words_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():
     assert all(above(name, 0.5) > 0.05 for name in cells - insertions)
 
 
-def test_what_a_default_misses_comes_first():
+def test_what_a_default_misses_comes_first(monkeypatch):
     records = {"default": planted(0.1, 0.9, 50.0), "retrain": planted(0.1, 0.9, 200.0)}
+    # A cell that no rival was measured on counts, too, and one of another rate does not.
+    alone, rare = planted(0.17, 0.9, 50.0), planted(0.9, 0.9, 50.0)
+    rare["cell"] = {**rare["cell"], "rate": 0.01}
+    runs = [records["default"], alone, rare]
+    monkeypatch.setattr(comparison_page, "load", lambda stage, folder=None: runs)
     lines = comparison_page.asked({"a cell": records}).splitlines()
     assert "25 % of drop-and-retrain's seconds with 1 pass (cells: 1)" in " ".join(lines)
     rows = [[entry.strip() for entry in line.split("|")[1:-1]] for line in lines if "≤" in line]
     missed = [row for row in rows if row[3] == "**no**"]
     assert (
-        rows[:2]
+        rows[:4]
         == missed
         == [
+            ["ASR above its floor, mean", "≤ 2", "3.5", "**no**"],
+            ["ASR above its floor, worst cell", "≤ 6", "7.0", "**no**"],
             ["clean rows among the flagged, %, mean", "≤ 5", "12.5", "**no**"],
             ["clean rows among the flagged, %, worst cell", "≤ 8", "12.5", "**no**"],
         ]

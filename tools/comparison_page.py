@@ -83,8 +83,9 @@ floor, above or below, and RACC from its ceiling, added up.
 
 """
 ASKED = """\
-What we ask of a default, and what ours does on these cells; what it misses comes first (points,
-unless it says %).
+What we ask of a default, and what ours does: beside drop-and-retrain on the cells above, and for
+the other quantities on all cells where one row in five is poisoned, three seeds of SST-2 among them
+(page [Results](results.md)). What it misses comes first (points, unless it says %).
 
 """
 NEAREST = """\
@@ -199,13 +200,15 @@ def distance(record: dict) -> float:
 
 def asked(cells: dict[str, dict[str, dict]]) -> str:
     """The limits of a default beside what ours measured, the missed ones first."""
-    found = [
+    both = [
         against(records["default"], records[YARDSTICK])
         for records in cells.values()
         if "default" in records
     ]
+    ours = [against(one, one) for one in usual_rate()]
 
     def every(kind: str) -> list[float]:
+        found = both if kind in ("racc", "cacc", "price") else ours
         return [one[kind] for one in found if one[kind] is not None]
 
     limits = [
@@ -225,6 +228,11 @@ def asked(cells: dict[str, dict[str, dict]]) -> str:
     lines.sort(key=lambda line: line[3] == "yes")
     said = ASKED + table(["quantity", "asked", "measured", "met"], lines) + "\n"
     return said + price(cells) + "\n"
+
+
+def usual_rate() -> list[dict]:
+    """All cells of our default at the usual poison rate, whether or not a rival was measured."""
+    return [run for run in load("defended-default", FOLDER.parent) if run["cell"]["rate"] == 0.2]
 
 
 def price(cells: dict[str, dict[str, dict]]) -> str:
