@@ -146,9 +146,11 @@ def test_means_over_different_cells_come_with_a_warning(monkeypatch):
 
 def test_what_stands_behind_the_means_is_what_the_ledger_says():
     found = ledger_page.cells("default")
-    least = min(found, key=ledger_page.above_floor)["cell"]["attack"]
-    turned = [ledger_page.name(r) for r in found if (ledger_page.target_class(r) or 0) < -10]
-    assert (least, turned) == ("addsent", ["SST-2 LLM rewrite (BGM-like), seed 1"])
+    far = [r["cell"]["attack"] for r in sorted(found, key=ledger_page.above_floor)[:3]]
+    assert (far[0], far[1:]) == ("synbkd", ["addsent"] * 2)
+    least = min(found, key=lambda r: ledger_page.target_class(r) or 0)
+    assert ledger_page.name(least) == "SST-2 LLM rewrite (BGM-like), seed 1"
+    assert -8 < ledger_page.target_class(least) < -7
     for preset in ("default", "cycles"):
         losses = [ledger_page.loss(r) for r in ledger_page.cells(preset)]
         assert sum(lost < 0 for lost in losses) > 0.6 * len(losses)

@@ -80,10 +80,10 @@ WHY_ASKED = """\
 what the repair left; below it, where the target class is below its ceiling too, a mild inversion.
 The rewriting by a language model is the hardest for `default`: its victims lose much of their clean
 accuracy to it, its poisoned rows are fluent and have little in common, and detection is at its
-weakest there; with one seed of it a third pass turned the backdoor round ([When it
-fails](../notebooks/10_when_it_fails.ipynb)). Furthest below the floor `default` ends after the
-inserted sentence, which is the same in all flagged rows. With `cycles` two insertions stand beside
-the rewriting. Where words and a sentence are mixed, its rule ends the repair when held-out flagged
+weakest there; with one seed of it the target class comes close to its limit ([When it
+fails](../notebooks/10_when_it_fails.ipynb)). Furthest below the floor `default` ends after SynBkd
+with one of three seeds, and after the inserted sentence, which is the same in all flagged rows,
+with two. With `cycles` two insertions stand beside the rewriting. Where words and a sentence are mixed, its rule ends the repair when held-out flagged
 rows *as a whole* are treated nearly as their content supports, and one of the words still works
 ([When it fails](../notebooks/10_when_it_fails.ipynb)). After a sentence in OLID held-out flagged
 rows reach a plateau above what their content supports, and why is not known. The style of an old
@@ -141,15 +141,14 @@ been measured on test rows:
    clean ones, three in all at most, after SST-2 LLM rewrite, seed 1, and StyleBkd, seed 0, had
    ended above their limits. Flagged rows several times in the first pass had been tried before, and
    taken back: they turned other rewritings round.
-5. Into the pass that reaches the aim only as far as the aim asks, after SST-2 SynBkd, seed 1, had
+5. Trusted rows once in a pass, as they are or with a span of a flagged row, because the repair had
+   taken more than a third of drop-and-retrain's time.
+6. Into the pass that reaches the aim only as far as the aim asks, after SST-2 SynBkd, seed 1, had
    been turned round and LLM rewrite, seed 1, too; and no lower accuracy on held-out trusted rows
    there, after OLID SynBkd had ended above its limit without this.
-6. Trusted rows once in a pass, as they are or with a span of a flagged row, because the repair had
-   taken more than a third of drop-and-retrain's time.
 
 Which earlier versions were measured on which cells is in the history of `results/`; the nine cells
-of the comparison were, several times, and so were SST-2 BadNets and LLM rewrite, seed 1, and the
-insertions at rate 0.01.
+of the comparison were, several times, and so were SST-2, seed 1, and the insertions at rate 0.01.
 """
 
 
