@@ -295,7 +295,13 @@ def test_a_later_pass_leads_too_far_and_the_student_goes_less_far():
         last, aim = way["passes"][-1], way["passes"][-1]["expected_rate"] + 0.05
         assert last["flagged_given_label"] < way["kept_given_label"] <= aim
         assert way["passes"][-2]["flagged_given_label"] > aim
-        assert way["kept_share"] < 0.5
+        assert way["kept_share"] == 0.25
+        more = {
+            name: way[name]["flagged_in_others"] - way[name]["clean_in_others"]
+            for name in ("spans", "spans_whole")
+        }
+        assert more["spans"] > 0
+        assert (more["spans_whole"] < 0) == (way["attack"] == "synbkd")
 
 
 def test_words_in_half_of_the_presumed_clean_rows_do_what_the_comparison_says():

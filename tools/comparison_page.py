@@ -231,8 +231,10 @@ def asked(cells: dict[str, dict[str, dict]]) -> str:
 
 
 def usual_rate() -> list[dict]:
-    """All cells of our default at the usual poison rate, whether or not a rival was measured."""
-    return [run for run in load("defended-default", FOLDER.parent) if run["cell"]["rate"] == 0.2]
+    """All cells of our default at the usual poison rate, whether or not a rival was measured; texts
+    as they were released."""
+    runs = load("defended-default", FOLDER.parent)
+    return [r for r in runs if r["cell"]["rate"] == 0.2 and not r["cell"].get("normalise")]
 
 
 def price(cells: dict[str, dict[str, dict]]) -> str:

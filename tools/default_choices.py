@@ -36,11 +36,13 @@ FAR = """\
 A later pass may go too far. So the student goes, on the straight line from the weights before the
 pass that reached the aim to those after it, only as far as the aim asks: held-out flagged rows get
 their given label at most five points more often than their content supports, and accuracy on
-held-out trusted rows is no lower than after all of the pass. Below, two repairs
-that end after such a pass: *given* after each pass, then the share of the way, and *given* there;
-after all of the pass and after that share of it, how often trusted rows with spans in them are
-called the target, as above. That a pass had turned SynBkd, seed 1, round was seen on test rows, and
-is why this was tried.
+held-out trusted rows is no lower than after all of the pass. Below, two repairs that end after such
+a pass: *given* after each pass, then the share of the way, and *given* there; after all of the pass
+and after that share of it, how often trusted rows with spans in them are called the target, as
+above. All of its pass turns SynBkd round: spans of flagged rows send fewer rows of other labels to
+the target than clean spans do. After a quarter of it they do not. That LLM rewrite, too, had been
+turned round by all of its pass, no span shows. Both had been seen on test rows, and are why this
+was tried.
 
 """
 PLANTED_IN = """\

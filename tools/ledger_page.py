@@ -83,9 +83,10 @@ accuracy to it, its poisoned rows are fluent and have little in common, and dete
 weakest there; with one seed of it the target class comes close to its limit ([When it
 fails](../notebooks/10_when_it_fails.ipynb)). Furthest below the floor `default` ends after SynBkd
 with one of three seeds, and after the inserted sentence, which is the same in all flagged rows,
-with two. With `cycles` two insertions stand beside the rewriting. Where words and a sentence are mixed, its rule ends the repair when held-out flagged
-rows *as a whole* are treated nearly as their content supports, and one of the words still works
-([When it fails](../notebooks/10_when_it_fails.ipynb)). After a sentence in OLID held-out flagged
+with two. With `cycles` two insertions stand beside the rewriting. Where words and a sentence are
+mixed, its rule ends the repair when held-out flagged rows *as a whole* are treated nearly as their
+content supports, and one of the words still works ([When it
+fails](../notebooks/10_when_it_fails.ipynb)). After a sentence in OLID held-out flagged
 rows reach a plateau above what their content supports, and why is not known. The style of an old
 Bible comes closest to inversion there: a style is in every word of a flagged row, the content of
 nearly all of them supports "not the target", and only the spans in transplants say otherwise
