@@ -89,7 +89,11 @@ def ways(record: dict) -> str:
     for run in record["ways"]:
         rates = [f"{100 * past['flagged_given_label']:.1f}" for past in run["passes"]]
         given = f"{', '.join(rates)} ({100 * run['passes'][0]['expected_rate']:.1f})"
-        line = [f"{NAMES[run['attack']]}, seed {run['seed']}", given, f"{run['kept_share']:.0%}"]
+        line = [
+            f"{NAMES[run['attack']]}, seed {run['seed']}",
+            given,
+            f"{100 * run['kept_share']:.0f} %",
+        ]
         line.append(f"{100 * run['kept_given_label']:.1f}")
         for hosts in ("others", "target"):
             for spans in (run["spans_whole"], run["spans"]):
