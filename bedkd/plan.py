@@ -16,6 +16,7 @@ from bedkd.detectors import BeDKDDetector
 from bedkd.outcome import COMPARED
 from bedkd.presets import Preset
 from bedkd.repairs import AdversarialDistillation
+from bedkd.repairs.stopping import HALVINGS
 from bedkd.training.batches import EncodedTexts
 from bedkd.training.embed import embed
 from bedkd.training.loop import Trainer
@@ -102,7 +103,9 @@ def _parts(case: Case, preset: Preset) -> list[tuple[float, float]]:
             passed = repair.cycles * tune + (1 + 2 * later) * min(repair.max_suspects, rows)
             passed += (1 + later * repair.later_share) * min(repair.presumed_clean, rows // 2)
             batches = math.ceil(passed / repair.batch_size)
-        asked = repair.cycles * (held_out + repair.max_suspects / 4)
+        asked = (repair.cycles + HALVINGS * repair.decay) * (
+            held_out + min(repair.max_suspects, rows) / 4
+        )
         parts.append((0.0, batches * step + asked * ask))
     return parts
 

@@ -351,6 +351,6 @@ def _repair(report: dict) -> Section | None:
         ended += "flagged rows came nearest to what their content supports."
     if made.get("kept_share", 1.0) < 1:
         share = f"{made['kept_share']:.0%}"
-        ended += f" The purified model goes {share} of the way of the last one, no further than it "
-        ended += "takes to treat flagged rows nearly as their content supports."
+        ended += f" The purified model goes {share} of the way of the last one: no further than "
+        ended += "these flagged rows and accuracy on held-out trusted rows ask."
     return Section("Distillation", header, rows, [ended])

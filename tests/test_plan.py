@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bedkd import Case, Parts, plan, presets
+from bedkd.repairs.stopping import HALVINGS
 
 
 def test_a_shuffled_pass_costs_what_its_rows_do(victim, tokenizer, task, monkeypatch):
@@ -22,3 +23,7 @@ def test_a_shuffled_pass_costs_what_its_rows_do(victim, tokenizer, task, monkeyp
     assert seconds(presumed_clean=32) - seconds(presumed_clean=0) == pytest.approx(steps)
     more = seconds(max_suspects=10**6) - seconds(max_suspects=len(task.train))
     assert more == 0  # there are no more rows than that
+    # Held-out rows are asked about after every cycle, and on the way into the last one.
+    monkeypatch.setattr(plan, "_timed", lambda work: float(min(len(task.train), plan.TIMED_ROWS)))
+    held_out = len(case.divided.held_out) + min(preset.repair.max_suspects, len(task.train)) / 4
+    assert seconds(decay=True) - seconds(decay=False) == pytest.approx(HALVINGS * held_out)

@@ -65,18 +65,24 @@ def tried() -> str:
     return passes(found["passes"]) + ways(found["passes"]) + planted(found["planted"])
 
 
+def given(run: dict) -> str:
+    """How often held-out flagged rows get their given label after each pass, and should."""
+    rates = [f"{100 * past['flagged_given_label']:.1f}" for past in run["passes"]]
+    return f"{', '.join(rates)} ({100 * run['passes'][0]['expected_rate']:.1f})"
+
+
+def beside_clean(spans: dict, hosts: str) -> str:
+    """How often trusted rows with spans of flagged and of clean rows are called the target."""
+    return beside(spans[f"flagged_in_{hosts}"], spans[f"clean_in_{hosts}"])
+
+
 def passes(record: dict) -> str:
     """What each pass of our default brings, by how much of the clean rows later ones go over."""
     lines = []
     for run in record["runs"]:
-        rates = [f"{100 * past['flagged_given_label']:.1f}" for past in run["passes"]]
-        given = f"{', '.join(rates)} ({100 * run['passes'][0]['expected_rate']:.1f})"
-        spans = [
-            beside(run["spans"][f"flagged_in_{hosts}"], run["spans"][f"clean_in_{hosts}"])
-            for hosts in ("others", "target")
-        ]
+        spans = [beside_clean(run["spans"], hosts) for hosts in ("others", "target")]
         right = f"{100 * run['passes'][-1]['held_out_accuracy']:.1f}"
-        line = [str(run["seed"]), run["later"], given, *spans]
+        line = [str(run["seed"]), run["later"], given(run), *spans]
         lines.append([*line, right, f"{run['cpu_seconds']:.0f}"])
     header = ["seed", "later passes", "given", "others called target", "target kept"]
     header += ["held-out accuracy", "CPU s"]
@@ -87,17 +93,15 @@ def ways(record: dict) -> str:
     """How far a later pass leads, and how far the student goes."""
     lines = []
     for run in record["ways"]:
-        rates = [f"{100 * past['flagged_given_label']:.1f}" for past in run["passes"]]
-        given = f"{', '.join(rates)} ({100 * run['passes'][0]['expected_rate']:.1f})"
         line = [
             f"{NAMES[run['attack']]}, seed {run['seed']}",
-            given,
+            given(run),
             f"{100 * run['kept_share']:.0f} %",
+            f"{100 * run['kept_given_label']:.1f}",
         ]
-        line.append(f"{100 * run['kept_given_label']:.1f}")
         for hosts in ("others", "target"):
             for spans in (run["spans_whole"], run["spans"]):
-                line.append(beside(spans[f"flagged_in_{hosts}"], spans[f"clean_in_{hosts}"]))
+                line.append(beside_clean(spans, hosts))
         lines.append(line)
     header = ["SST-2", "given", "share", "given there", "others called target, all of it"]
     header += ["that share", "target kept, all of it", "that share"]
